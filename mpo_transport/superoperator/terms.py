@@ -1,0 +1,167 @@
+"""From the symbolic Lindbladian to sums of local superoperators.
+
+Everything numerical is made from two lists: :func:`product_terms`, rho -> c A rho B with product operators A and B, and
+:func:`local_generators`, the same summed into one real matrix per set of sites in the Hermitian basis.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import NotSupportedError
+from ..model import Lindbladian
+from ..operators import Factor, LocalSpace, OpSum
+from .basis import superoperator_factor
+
+__all__ = ["ProductTerm", "local_generators", "pair_generators", "product_matrices", "product_terms"]
+
+Key = tuple[Factor, ...]
+Sites = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ProductTerm:
+    """The map rho -> coefficient * left rho right, with left and right symbolic products of local operators."""
+
+    coefficient: complex
+    left: Key
+    right: Key
+
+    @property
+    def sites(self) -> Sites:
+        """Sorted sites touched from either side."""
+        return tuple(sorted({s for _, s in self.left} | {s for _, s in self.right}))
+
+
+def product_terms(model: Lindbladian) -> list[ProductTerm]:
+    """Return the Lindbladian as a list of maps rho -> c A rho B.
+
+    -i[H, rho] gives (-i c, P, 1) and (i c, 1, P) for every product of H; a jump sum_a c_a P_a of rate r gives
+    (r c_a c_b^*, P_a, P_b^dag) and the two halves of -r/2 {L^dag L, rho}, for all pairs a, b.
+    """
+    out: list[ProductTerm] = []
+    for key, c in model.hamiltonian:
+        if key:
+            out += [ProductTerm(-1j * c, key, ()), ProductTerm(1j * c, (), key)]
+    for jump in model.jumps:
+        if jump.rate == 0:
+            continue
+        pieces = [(OpSum({k: 1.0}), c) for k, c in jump.operator]
+        adjoints = [_only(p.dag) for p, _ in pieces]
+        for a, (pa, ca) in enumerate(pieces):
+            for b, (_, cb) in enumerate(pieces):
+                weight = jump.rate * ca * np.conj(cb)
+                left = _only(pa)
+                out.append(ProductTerm(weight, left, adjoints[b]))
+                inner = tuple(sorted(adjoints[b] + left, key=lambda f: f[1]))  # P_b^dag P_a
+                out += [ProductTerm(-weight / 2, inner, ()), ProductTerm(-weight / 2, (), inner)]
+    return out
+
+
+def _only(operator: OpSum) -> Key:
+    return next(iter(operator))[0]
+
+
+def product_matrices(spaces: tuple[LocalSpace, ...], key: Key) -> dict[int, np.ndarray]:
+    """Return {site: (d, d) matrix} of a symbolic product; factors on one site are multiplied in order."""
+    out: dict[int, np.ndarray] = {}
+    for name, site in key:
+        matrix = spaces[site].matrix(name)
+        out[site] = out[site] @ matrix if site in out else matrix
+    return out
+
+
+def local_generators(model: Lindbladian) -> dict[Sites, np.ndarray]:
+    """Return the Lindbladian as real local generators in the Hermitian basis.
+
+    The result maps sorted sites (i, j, ...) to a matrix of shape (prod d^2, prod d^2), first site slowest; the
+    Lindbladian is the sum of all of them.  Each entry by itself annihilates the trace from the left.  A jump that is a
+    sum of products contributes one entry per pair of products.
+
+    Raises
+    ------
+    NotSupportedError
+        If a site is unbounded (a bosonic mode without a number of levels).
+    """
+    require_bounded(model)
+    spaces = model.lattice.spaces
+    cache: dict[tuple[str, Key, Key], np.ndarray] = {}
+    grouped: dict[Sites, list[ProductTerm]] = defaultdict(list)
+    for term in product_terms(model):
+        if term.sites:
+            grouped[term.sites].append(term)
+    return {sites: _assemble(spaces, sites, terms, cache) for sites, terms in sorted(grouped.items())}
+
+
+def _assemble(
+    spaces: tuple[LocalSpace, ...],
+    sites: Sites,
+    terms: list[ProductTerm],
+    cache: dict[tuple[str, Key, Key], np.ndarray],
+) -> np.ndarray:
+    total: np.ndarray | float = 0.0
+    for term in terms:
+        matrix = np.array([[term.coefficient]])
+        for site in sites:
+            matrix = np.kron(matrix, _site_factor(spaces[site], site, term, cache))
+        total = total + matrix
+    return np.ascontiguousarray(np.real(total))
+
+
+def _site_factor(
+    space: LocalSpace, site: int, term: ProductTerm, cache: dict[tuple[str, Key, Key], np.ndarray]
+) -> np.ndarray:
+    left = tuple((n, 0) for n, s in term.left if s == site)
+    right = tuple((n, 0) for n, s in term.right if s == site)
+    key = (f"{space.label}:{id(space)}", left, right)
+    if key not in cache:
+        one = np.eye(int(space.dim))
+        a = product_matrices((space,), left).get(0, one)
+        b = product_matrices((space,), right).get(0, one)
+        cache[key] = superoperator_factor(a, b)
+    return cache[key]
+
+
+def pair_generators(generators: Mapping[Sites, np.ndarray], dims: tuple[int, ...]) -> dict[Sites, np.ndarray]:
+    """Return the generators with every one-site entry shared equally among the larger entries that contain its site.
+
+    A one-site entry that no larger entry contains stays as it is.
+    """
+    larger = {s: g.copy() for s, g in generators.items() if len(s) > 1}
+    for sites, g in generators.items():
+        if len(sites) != 1:
+            continue
+        hosts = [s for s in larger if sites[0] in s]
+        for host in hosts:
+            larger[host] += embed(g / len(hosts), sites, host, dims)
+        if not hosts:
+            larger[sites] = g.copy()
+    return dict(sorted(larger.items()))
+
+
+def embed(generator: np.ndarray, sites: Sites, target: Sites, dims: tuple[int, ...]) -> np.ndarray:
+    """Return a generator on ``sites`` extended by identities to the sites ``target`` (both sorted)."""
+    shape = [dims[s] ** 2 for s in target]
+    rest = [s for s in target if s not in sites]
+    full = np.kron(generator, np.eye(int(np.prod([dims[s] ** 2 for s in rest], dtype=int))))
+    order = list(sites) + rest
+    axes = [order.index(s) for s in target]
+    legs = [dims[s] ** 2 for s in order]
+    n = len(target)
+    tensor = full.reshape(legs + legs).transpose(axes + [n + a for a in axes])
+    size = int(np.prod(shape))
+    return np.ascontiguousarray(tensor.reshape(size, size))
+
+
+def require_bounded(model: Lindbladian) -> None:
+    """Raise if a site of the model has no finite dimension."""
+    for j, space in enumerate(model.lattice.spaces):
+        if not space.is_bounded:
+            raise NotSupportedError(
+                f"Site {j} is an unbounded mode, which has no matrices; give `levels` a number (for example levels=4).",
+                field="levels",
+            )

@@ -1,0 +1,269 @@
+"""Conserved charges and parities of a Lindbladian, found from its operator text.
+
+A charge Q = sum_j q_j N_j is a *weak* symmetry if the generator commutes with rho -> e^{i chi Q} rho e^{-i chi Q}, and a
+*strong* one if H and every jump operator commute with Q.  Splitting every term into parts that change the local numbers
+by a definite vector delta turns this into linear algebra for the weights q:
+
+    H:              q . delta = 0                 for every part of H,
+    weak:           q . (delta_a - delta_b) = 0   for every pair of parts that interfere in sum_k rate_k L_k (x) L_k^*,
+    strong:         q . delta_a = 0               for every part of every jump as well.
+
+Over the reals this gives U(1) charges, modulo 2 the Z2 parities prod_j (-1)^(q_j N_j).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .lattice import Lattice
+from .operators import Boson, LocalSpace, OpSum
+
+__all__ = ["Symmetry", "conserved_charges", "hermiticity_defect", "implies_total_parity", "support_matrices"]
+
+_NEGLIGIBLE = 1e-12
+_DENSE_LIMIT = 1024
+Delta = tuple[tuple[int, int], ...]  # ((site, change of the local number), ...), zeros left out
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """A conserved charge: ``group`` "U(1)" or "Z2", ``strength`` "strong" or "weak", integer ``weights`` per site."""
+
+    group: str
+    strength: str
+    weights: tuple[int, ...]
+
+    def __str__(self) -> str:
+        if len(set(self.weights)) == 1 and len(self.weights) > 4:
+            body = "sum of all N" if self.weights[0] == 1 else f"{self.weights[0]} x sum of all N"
+        else:
+            parts = [f"{'' if abs(w) == 1 else f'{abs(w)} '}N({j})" for j, w in enumerate(self.weights) if w]
+            signs = ["-" if w < 0 else "+" for w in self.weights if w]
+            body = " ".join(itertools.chain.from_iterable(zip(signs, parts, strict=True))).removeprefix("+ ")
+        return f"{self.strength} {self.group}: {'(-1)^(' + body + ')' if self.group == 'Z2' else body}"
+
+
+def support_matrices(lattice: Lattice, operator: OpSum) -> dict[tuple[int, ...], np.ndarray]:
+    """Return the operator as dense matrices grouped by support: {sorted sites: (D, D) complex array}.
+
+    Unbounded modes are represented by eight levels, enough to read off charges.
+    """
+    grouped: dict[tuple[int, ...], np.ndarray] = {}
+    for key, coefficient in operator:
+        sites = tuple(sorted({s for _, s in key}))
+        matrix = np.array([[coefficient]])
+        for site in sites:
+            space = _finite(lattice.spaces[site])
+            local = np.eye(int(space.dim))
+            for name, s in key:
+                if s == site:
+                    local = local @ space.matrix(name)
+            matrix = np.kron(matrix, local)
+        grouped[sites] = grouped[sites] + matrix if sites in grouped else matrix.astype(complex)
+    return grouped
+
+
+def hermiticity_defect(lattice: Lattice, operator: OpSum) -> str | None:
+    """Return None if the operator is Hermitian, otherwise the text of offending terms."""
+    if operator == operator.dag:
+        return None
+    for sites, matrix in support_matrices(lattice, operator - operator.dag).items():
+        if np.abs(matrix).max() > _NEGLIGIBLE * max(1.0, max(abs(c) for _, c in operator)):
+            bad = OpSum({k: c for k, c in operator if tuple(sorted({s for _, s in k})) == sites})
+            return repr(bad) if bad else f"on sites {sites}"
+    return None
+
+
+def conserved_charges(
+    lattice: Lattice, hamiltonian: OpSum, jumps: Iterable[tuple[OpSum, float]]
+) -> tuple[Symmetry, ...]:
+    """Return a basis of the conserved charges: U(1) charges first, then parities not implied by them."""
+    L = lattice.L
+    pinned = [{j: 1} for j in range(L) if _numbers(lattice.spaces[j]) is None]
+    h_rows = [dict(d) for d in _parts(lattice, hamiltonian) if d]
+    split = [(_parts(lattice, operator), rate) for operator, rate in jumps]
+    weak_rows = h_rows + pinned + _interfering(split)
+    strong_rows = h_rows + pinned + [dict(d) for parts, _ in split for d in parts if d]
+    found: list[Symmetry] = []
+    strong_u1 = _null_space_integers(strong_rows, L)
+    weak_u1 = _null_space_integers(weak_rows, L)
+    found += [Symmetry("U(1)", "strong", w) for w in strong_u1]
+    found += [Symmetry("U(1)", "weak", w) for w in _beyond(weak_u1, strong_u1, modulus=None)]
+    strong_z2 = _null_space_mod2(strong_rows, L)
+    weak_z2 = _null_space_mod2(weak_rows, L)
+    new_strong = _beyond(strong_z2, strong_u1, modulus=2)
+    found += [Symmetry("Z2", "strong", w) for w in new_strong]
+    found += [Symmetry("Z2", "weak", w) for w in _beyond(weak_z2, [*weak_u1, *strong_z2], modulus=2)]
+    return tuple(found)
+
+
+def implies_total_parity(symmetries: Sequence[Symmetry], L: int) -> bool:
+    """Return whether the total parity prod_j (-1)^N_j is a product of the given symmetries."""
+    weights = [s.weights for s in symmetries]
+    return not _beyond([(1,) * L], [tuple(w % 2 for w in ws) for ws in weights], modulus=2)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _finite(space: LocalSpace) -> LocalSpace:
+    return space if space.is_bounded else Boson(8)
+
+
+def _numbers(space: LocalSpace) -> np.ndarray | None:
+    number = _finite(space).number
+    if number is None:
+        return None
+    values = np.asarray(number)
+    shifted = values - values[0]
+    return shifted.round().astype(int) if np.allclose(shifted, shifted.round()) else None
+
+
+def _parts(lattice: Lattice, operator: OpSum) -> dict[Delta, dict[tuple[int, ...], np.ndarray]]:
+    """Split an operator into parts that change the local numbers by a definite vector: {delta: {support: matrix}}."""
+    out: dict[Delta, dict[tuple[int, ...], np.ndarray]] = defaultdict(dict)
+    pieces: dict[tuple[int, ...], OpSum] = defaultdict(OpSum)
+    for key, c in operator:
+        support = tuple(sorted({s for _, s in key}))
+        pieces[support] = pieces[support] + OpSum({key: c})
+    for sites, piece in pieces.items():
+        matrix = support_matrices(lattice, piece).get(sites)
+        if matrix is None:
+            continue
+        for delta, part in _split_matrix(lattice, sites, matrix):
+            out[delta][sites] = part
+    return {d: p for d, p in out.items() if p}
+
+
+def _split_matrix(lattice: Lattice, sites: tuple[int, ...], matrix: np.ndarray) -> list[tuple[Delta, np.ndarray]]:
+    scale = max(np.abs(matrix).max(), 1e-300)
+    rows, columns = np.nonzero(np.abs(matrix) > _NEGLIGIBLE * scale)
+    dims = [int(_finite(lattice.spaces[s]).dim) for s in sites]
+    out_index = np.unravel_index(rows, dims) if sites else ()
+    in_index = np.unravel_index(columns, dims) if sites else ()
+    change = np.zeros((len(rows), len(sites)), dtype=int)
+    for k, site in enumerate(sites):
+        numbers = _numbers(lattice.spaces[site])
+        if numbers is not None:
+            change[:, k] = numbers[out_index[k]] - numbers[in_index[k]]
+    result = []
+    for delta in np.unique(change, axis=0):
+        chosen = np.all(change == delta, axis=1)
+        part = np.zeros_like(matrix)
+        part[rows[chosen], columns[chosen]] = matrix[rows[chosen], columns[chosen]]
+        result.append((tuple((s, int(x)) for s, x in zip(sites, delta, strict=True) if x), part))
+    return result
+
+
+def _interfering(
+    split: Sequence[tuple[dict[Delta, dict[tuple[int, ...], np.ndarray]], float]],
+) -> list[dict[int, int]]:
+    """Return delta_a - delta_b for all pairs of parts whose interference sum_k rate a (x) b^* does not cancel."""
+    trivial: set[tuple[Delta, Delta]] = set()
+    grouped: dict[tuple[tuple[Delta, tuple[int, ...]], tuple[Delta, tuple[int, ...]]], list[tuple[np.ndarray, np.ndarray, float]]] = defaultdict(list)
+    for parts, rate in split:
+        flat = [(d, s, m) for d, p in parts.items() for s, m in p.items()]
+        if len({d for d, _, _ in flat}) == 1:
+            continue
+        for (da, sa, ma), (db, sb, mb) in itertools.combinations(flat, 2):
+            if da == db:
+                continue
+            if ma.shape[0] * mb.shape[0] > _DENSE_LIMIT:
+                trivial.add((da, db))  # too large to look for cancellations: assume none
+            else:
+                first, second = ((da, sa), ma), ((db, sb), mb)
+                grouped[first[0], second[0]].append((ma, mb, rate))
+    rows = [_difference(da, db) for da, db in trivial]
+    for ((da, _), (db, _)), items in grouped.items():
+        total = sum(rate * np.kron(ma, mb.conj()) for ma, mb, rate in items)
+        scale = sum(rate * np.abs(ma).max() * np.abs(mb).max() for ma, mb, rate in items)
+        if np.abs(total).max() > _NEGLIGIBLE * scale:
+            rows.append(_difference(da, db))
+    return [r for r in rows if r]
+
+
+def _difference(a: Delta, b: Delta) -> dict[int, int]:
+    out: dict[int, int] = defaultdict(int)
+    for site, x in a:
+        out[site] += x
+    for site, x in b:
+        out[site] -= x
+    return {s: x for s, x in out.items() if x}
+
+
+def _echelon(rows: list[dict[int, int]], L: int, modulus: int | None) -> tuple[np.ndarray, list[int]]:
+    """Reduced row echelon form over the rationals (as floats of small integers) or modulo 2, and its pivots."""
+    unique = {tuple(sorted((s, x if modulus is None else x % modulus) for s, x in r.items())) for r in rows}
+    matrix = np.zeros((len(unique), L))
+    for k, row in enumerate(unique):
+        for site, x in row:
+            matrix[k, site] = x
+    pivots: list[int] = []
+    r = 0
+    for column in range(L):
+        if r == len(matrix):
+            break
+        p = r + int(np.argmax(np.abs(matrix[r:, column])))
+        if abs(matrix[p, column]) < 1e-9:
+            continue
+        matrix[[r, p]] = matrix[[p, r]]
+        matrix[r] /= matrix[r, column]
+        others = np.arange(len(matrix)) != r
+        matrix[others] -= np.outer(matrix[others, column], matrix[r])
+        if modulus is not None:
+            matrix = np.mod(np.rint(matrix), modulus)
+        else:
+            matrix[np.abs(matrix) < 1e-9] = 0
+        pivots.append(column)
+        r += 1
+    return matrix[:r], pivots
+
+
+def _null_space(rows: list[dict[int, int]], L: int, modulus: int | None) -> list[np.ndarray]:
+    reduced, pivots = _echelon(rows, L, modulus)
+    vectors = []
+    for free in (c for c in range(L) if c not in pivots):
+        v = np.zeros(L)
+        v[free] = 1
+        for row, pivot in zip(reduced, pivots, strict=True):
+            v[pivot] = -row[free]
+        vectors.append(v if modulus is None else np.mod(v, modulus))
+    return vectors
+
+
+def _null_space_integers(rows: list[dict[int, int]], L: int) -> list[tuple[int, ...]]:
+    out = []
+    for v in _null_space(rows, L, None):
+        for scale in range(1, 13):  # weights are ratios of small integers
+            if np.allclose(v * scale, np.rint(v * scale), atol=1e-8):
+                w = np.rint(v * scale).astype(int)
+                first = w[np.nonzero(w)[0][0]]
+                out.append(tuple(int(x) for x in (w if first > 0 else -w)))
+                break
+    return out
+
+
+def _null_space_mod2(rows: list[dict[int, int]], L: int) -> list[tuple[int, ...]]:
+    return [tuple(int(x) for x in v) for v in _null_space(rows, L, 2)]
+
+
+def _beyond(
+    candidates: Sequence[tuple[int, ...]], known: Sequence[tuple[int, ...]], *, modulus: int | None
+) -> list[tuple[int, ...]]:
+    """Return those candidates that are linearly independent of the known vectors and of each other."""
+    basis = [dict(enumerate(k)) for k in known]
+    out = []
+    L = len(candidates[0]) if candidates else 0
+    rank = len(_echelon(basis, L, modulus)[1]) if basis and L else 0
+    for c in candidates:
+        trial = [*basis, dict(enumerate(c))]
+        new_rank = len(_echelon(trial, L, modulus)[1])
+        if new_rank > rank:
+            out.append(c)
+            basis, rank = trial, new_rank
+    return out

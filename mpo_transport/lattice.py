@@ -150,7 +150,9 @@ class Graph(Lattice):
             if not np.array_equal(array, array.T):
                 raise InputError("An adjacency matrix must be symmetric.", field="edges")
             L = array.shape[0] if L is None else L
-            pairs = [(int(i), int(j)) for i in range(array.shape[0]) for j in range(i + 1, array.shape[0]) if array[i, j]]
+            pairs = [
+                (int(i), int(j)) for i in range(array.shape[0]) for j in range(i + 1, array.shape[0]) if array[i, j]
+            ]
         elif array.ndim == 2 and array.shape[1] == 2 and np.issubdtype(array.dtype, np.integer):
             pairs = [(int(i), int(j)) for i, j in array]
         elif array.size == 0:

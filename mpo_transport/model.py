@@ -7,6 +7,7 @@ Structure (range, nearest-neighbour, quadratic, conserved charges) is derived fr
 
 from __future__ import annotations
 
+import itertools
 import math
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError, did_you_mean
-from .lattice import Lattice
+from .lattice import Graph, Lattice
 from .operators import OpSum
 from .symmetry import Symmetry, conserved_charges, hermiticity_defect, implies_total_parity
 
@@ -244,8 +245,9 @@ class Lindbladian:
         return implies_total_parity(self.conserved, self.L)
 
     def __repr__(self) -> str:
-        shape = "ring" if self.lattice.periodic else "chain" if hasattr(self.lattice, "periodic") else "graph"
-        return f"Lindbladian({self.name}, {shape} of {self.L} sites, {len(self.hamiltonian)} H terms, {len(self.jumps)} jumps)"
+        shape = "graph" if isinstance(self.lattice, Graph) else "ring" if self.lattice.periodic else "chain"
+        size = f"{shape} of {self.L} sites, {len(self.hamiltonian)} H terms, {len(self.jumps)} jumps"
+        return f"Lindbladian({self.name}, {size})"
 
     def describe(self) -> str:
         """Return a few lines of text: sizes, structure and symmetries."""
@@ -265,7 +267,8 @@ def _check_operators(lattice: Lattice, operator: OpSum, where: str) -> None:
         for name, site in key:
             if site >= lattice.L:
                 raise InputError(
-                    f"Argument `{where}` acts on site {site}, but the lattice has sites 0..{lattice.L - 1}.", field=where
+                    f"Argument `{where}` acts on site {site}, but the lattice has sites 0..{lattice.L - 1}.",
+                    field=where,
                 )
             space = lattice.spaces[site]
             if not space.has(name):
@@ -282,7 +285,7 @@ def _span(sites: tuple[int, ...], L: int, periodic: bool) -> int:
         return 0
     if not periodic:
         return sites[-1] - sites[0]
-    gaps = [b - a for a, b in zip(sites, sites[1:], strict=False)] + [sites[0] + L - sites[-1]]
+    gaps = [b - a for a, b in itertools.pairwise(sites)] + [sites[0] + L - sites[-1]]
     return L - max(gaps)
 
 

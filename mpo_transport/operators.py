@@ -101,7 +101,7 @@ class LocalSpace:
         if int(self.dim) != self.dim or self.dim < 2:
             raise InputError(f"Argument `dim` must be an integer >= 2, but is {self.dim!r}.", field="dim")
         object.__setattr__(self, "dim", int(self.dim))
-        frozen: dict[str, np.ndarray] = {"I": np.eye(self.dim)}
+        frozen: dict[str, np.ndarray] = {"I": np.eye(int(self.dim))}
         for name, matrix in self.operators.items():
             frozen[name] = _checked_matrix(name, matrix, int(self.dim))
         for matrix in frozen.values():
@@ -282,7 +282,7 @@ class OpSum:
     __slots__ = ("_terms",)
     __array_priority__ = 100  # numpy scalars on the left defer to __rmul__
 
-    def __init__(self, terms: Mapping[Iterable[Factor], complex] | None = None) -> None:
+    def __init__(self, terms: Mapping[Any, complex] | None = None) -> None:
         merged: dict[Key, complex] = {}
         for factors, coefficient in (terms or {}).items():
             key = _canonical(factors)
@@ -347,7 +347,7 @@ class OpSum:
         return self * other if isinstance(other, numbers.Number) else NotImplemented
 
     def __truediv__(self, other: Any) -> OpSum:
-        return self * (1 / other) if isinstance(other, numbers.Number) else NotImplemented
+        return self * (1 / _checked_scalar(other)) if isinstance(other, numbers.Number) else NotImplemented
 
     def __pow__(self, power: int) -> OpSum:
         if not isinstance(power, int) or power < 0:

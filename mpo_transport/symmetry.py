@@ -1,8 +1,8 @@
 """Conserved charges and parities of a Lindbladian, found from its operator text.
 
-A charge Q = sum_j q_j N_j is a *weak* symmetry if the generator commutes with rho -> e^{i chi Q} rho e^{-i chi Q}, and a
-*strong* one if H and every jump operator commute with Q.  Splitting every term into parts that change the local numbers
-by a definite vector delta turns this into linear algebra for the weights q:
+A charge Q = sum_j q_j N_j is a *weak* symmetry if the generator commutes with rho -> e^{i chi Q} rho e^{-i chi Q}, and
+a *strong* one if H and every jump operator commute with Q.  Splitting every term into parts that change the local
+numbers by a definite vector delta turns this into linear algebra for the weights q:
 
     H:              q . delta = 0                 for every part of H,
     weak:           q . (delta_a - delta_b) = 0   for every pair of parts that interfere in sum_k rate_k L_k (x) L_k^*,
@@ -165,7 +165,9 @@ def _interfering(
 ) -> list[dict[int, int]]:
     """Return delta_a - delta_b for all pairs of parts whose interference sum_k rate a (x) b^* does not cancel."""
     trivial: set[tuple[Delta, Delta]] = set()
-    grouped: dict[tuple[tuple[Delta, tuple[int, ...]], tuple[Delta, tuple[int, ...]]], list[tuple[np.ndarray, np.ndarray, float]]] = defaultdict(list)
+    grouped: dict[
+        tuple[tuple[Delta, tuple[int, ...]], tuple[Delta, tuple[int, ...]]], list[tuple[np.ndarray, np.ndarray, float]]
+    ] = defaultdict(list)
     for parts, rate in split:
         flat = [(d, s, m) for d, p in parts.items() for s, m in p.items()]
         if len({d for d, _, _ in flat}) == 1:

@@ -46,8 +46,8 @@ class Estimate:
 class Iterate:
     """Everything a method carries from one ``advance`` to the next; exactly what a checkpoint stores.
 
-    ``scalars`` holds JSON-able values only, ``arrays`` plain numpy arrays, ``companions`` coarser states with the weight
-    of their difference in the error estimate (see :class:`~mpo_transport.result.Result`).
+    ``scalars`` holds JSON-able values only, ``arrays`` plain numpy arrays, ``companions`` coarser states with the
+    weight of their difference in the error estimate (see :class:`~mpo_transport.result.Result`).
     """
 
     state: State
@@ -114,7 +114,7 @@ class Method(abc.ABC):
         return ()
 
     def propagate(self, work: Any, iterate: Iterate, time: float) -> tuple[Iterate, Diagnostics]:
-        """Move ``iterate`` (which knows its time in ``scalars["time"]``) a piece towards ``time``; task ``"evolve"``."""
+        """Move ``iterate`` (its time is ``scalars["time"]``) a piece towards ``time``; task ``"evolve"``."""
         raise NotSupportedError(f"Method {self.name} does not evolve in time.", field="method")
 
 

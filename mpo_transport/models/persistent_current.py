@@ -6,6 +6,7 @@ M. Keck, D. Rossini, R. Fazio, Phys. Rev. A 98, 053812 (2018), arXiv:1809.02964;
 from __future__ import annotations
 
 import cmath
+import inspect
 import math
 from typing import Any
 
@@ -123,13 +124,8 @@ def persistent_current(
     )
 
 
-_ARGUMENTS = (
-    "L alpha delta beta gamma mu J lam kappa flux eps_x eps_zz dissipator_distance U levels periodic".split()
-)
-
-
 def _parameters(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: values[k] for k in _ARGUMENTS}
+    return {k: values[k] for k in inspect.signature(persistent_current).parameters}
 
 
 def _amplitudes(alpha: Any, beta: Any, gamma: Any, delta: Any, count: int) -> dict[str, np.ndarray]:

@@ -44,9 +44,7 @@ def build_model(name: str, arguments: dict[str, Any]) -> Lindbladian:
             )
     missing = [k for k, p in known.items() if p.default is inspect.Parameter.empty and k not in arguments]
     if missing:
-        raise InputError(
-            f"Model {name!r} needs the argument(s) {', '.join(missing)}.", field=f"model.{missing[0]}"
-        )
+        raise InputError(f"Model {name!r} needs the argument(s) {', '.join(missing)}.", field=f"model.{missing[0]}")
     return function(**arguments)
 
 

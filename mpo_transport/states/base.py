@@ -25,7 +25,7 @@ def register_state(cls: type[State]) -> type[State]:
 
 
 class State(abc.ABC):
-    """A density matrix on a lattice.  Expectation values are normalised by the trace; states are never changed in place.
+    """A density matrix on a lattice; never changed in place.  Expectation values are normalised by the trace.
 
     A representation that cannot deliver a quantity raises :class:`~mpo_transport.errors.NotSupportedError` with the
     reason.
@@ -73,9 +73,7 @@ class State(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def from_arrays(
-        cls, lattice: Lattice, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]
-    ) -> State:
+    def from_arrays(cls, lattice: Lattice, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> State:
         """Return the state stored as ``arrays()`` and ``attributes()``; bit for bit."""
 
     # -- answers that need nothing else -----------------------------------------------------------------------------
@@ -99,9 +97,7 @@ def check_sites(lattice: Lattice, sites: Sequence[int]) -> None:
         raise InputError(f"Argument `sites` must not repeat a site, but is {tuple(sites)}.", field="sites")
     for s in sites:
         if isinstance(s, bool) or not isinstance(s, (int, np.integer)) or not 0 <= s < lattice.L:
-            raise InputError(
-                f"Argument `sites` must hold sites 0..{lattice.L - 1}, but contains {s!r}.", field="sites"
-            )
+            raise InputError(f"Argument `sites` must hold sites 0..{lattice.L - 1}, but contains {s!r}.", field="sites")
 
 
 def local_density_matrices(lattice: Lattice, initial: Any) -> list[np.ndarray]:
@@ -158,7 +154,9 @@ def _local(space: LocalSpace, entry: Any, site: int) -> np.ndarray:
     array = np.asarray(entry, dtype=complex)
     if array.ndim == 0:
         if space.number is None or array.real not in space.number or array.imag:
-            raise InputError(f"Initial occupation {entry!r} of site {site} is not one of {space.number}.", field="initial")
+            raise InputError(
+                f"Initial occupation {entry!r} of site {site} is not one of {space.number}.", field="initial"
+            )
         return _basis_state(d, space.number.index(float(array.real)))
     if array.shape == (d,):
         norm = np.linalg.norm(array)

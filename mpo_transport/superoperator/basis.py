@@ -50,7 +50,7 @@ def hermitian_basis(d: int) -> np.ndarray:
 
 
 def superoperator_factor(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return the one-site map rho -> left rho right in the Hermitian basis: M_kl = Tr(B_k left B_l right), (d^2, d^2)."""
+    """Return the map rho -> left rho right of one site: M_kl = Tr(B_k left B_l right), shape (d^2, d^2)."""
     basis = hermitian_basis(left.shape[0])
     # M_kl = sum B_k[a,b] left[b,c] B_l[c,e] right[e,a]
     image = np.einsum("bc,lce,ea->lba", left, basis, right, optimize=True)

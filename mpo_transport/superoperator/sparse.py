@@ -83,8 +83,10 @@ def hermitian_lindbladian(
     for sites, g in generators.items():
         local = sp.coo_array(np.where(np.abs(g) > 1e-15 * max(np.abs(g).max(), 1e-300), g, 0.0))
         inner = [legs[s] for s in sites]
-        offsets = _offsets([legs[s] for s in range(len(legs)) if s not in sites],
-                           [int(strides[s]) for s in range(len(legs)) if s not in sites])
+        offsets = _offsets(
+            [legs[s] for s in range(len(legs)) if s not in sites],
+            [int(strides[s]) for s in range(len(legs)) if s not in sites],
+        )
         r = np.array(np.unravel_index(local.coords[0], inner)).T @ strides[list(sites)]
         c = np.array(np.unravel_index(local.coords[1], inner)).T @ strides[list(sites)]
         rows.append((r[:, None] + offsets[None, :]).ravel())

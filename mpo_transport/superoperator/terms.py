@@ -52,7 +52,7 @@ def product_terms(model: Lindbladian) -> list[ProductTerm]:
             continue
         pieces = [(OpSum({k: 1.0}), c) for k, c in jump.operator]
         adjoints = [_only(p.dag) for p, _ in pieces]
-        for a, (pa, ca) in enumerate(pieces):
+        for pa, ca in pieces:
             for b, (_, cb) in enumerate(pieces):
                 weight = jump.rate * ca * np.conj(cb)
                 left = _only(pa)

@@ -8,6 +8,9 @@ from pathlib import Path
 import matplotlib
 import pytest
 
+from mpo_transport.methods import base
+from mpo_transport.models import registry
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "mpo_transport"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -42,6 +45,13 @@ def public_modules() -> list[str]:
         if not any(part.startswith("_") for part in parts):
             names.append(".".join(parts))
     return names
+
+
+@pytest.fixture(autouse=True)
+def separate_registries(monkeypatch):
+    """Models and methods that an example registers are forgotten afterwards."""
+    monkeypatch.setattr(registry, "_MODELS", dict(registry._MODELS))
+    monkeypatch.setattr(base, "METHODS", dict(base.METHODS))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 ROWS = (
     ("_version", "_threads", "errors", "reference"),
     ("operators", "lattice"),
-    ("model", "models"),
+    ("symmetry", "model", "models"),
     ("superoperator", "states", "result"),
     ("observables", "methods"),
     ("storage", "solve", "counting"),

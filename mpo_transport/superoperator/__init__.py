@@ -2,6 +2,7 @@
 
 from .basis import from_hermitian, hermitian_basis, operator_vector, superoperator_factor, to_hermitian
 from .gates import gate, spectral_radius
+from .mpo import MPO, lindbladian_mpo, operator_train
 from .sparse import (
     MatrixFreeLindbladian,
     dense_lindbladian,
@@ -12,6 +13,7 @@ from .sparse import (
 from .terms import ProductTerm, local_generators, pair_generators, product_terms
 
 __all__ = [
+    "MPO",
     "MatrixFreeLindbladian",
     "ProductTerm",
     "dense_lindbladian",
@@ -19,8 +21,10 @@ __all__ = [
     "gate",
     "hermitian_basis",
     "hermitian_lindbladian",
+    "lindbladian_mpo",
     "local_generators",
     "operator_matrix",
+    "operator_train",
     "operator_vector",
     "pair_generators",
     "product_terms",

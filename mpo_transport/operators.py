@@ -434,4 +434,4 @@ def _pretty(key: Key, c: complex) -> str:
     if c == -1:
         return "-" + product
     number = f"{c.real:g}" if c.imag == 0 else f"{c.imag:g}j" if c.real == 0 else f"({c:g})"
-    return f"{number} {product}"
+    return f"{number} {product}" if key else number

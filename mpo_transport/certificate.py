@@ -1,0 +1,197 @@
+"""Checks that are the same for every method: what a state says about itself.
+
+They use nothing but expectation values and small reduced density matrices, so they hold for every representation.  A
+check passed is necessary, not sufficient: it bounds the error from below.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .errors import NotSupportedError
+from .lattice import Chain, Lattice
+from .model import Lindbladian
+from .observables import adjoint_action, continuity_current, sources
+from .observables.algebra import generator_pieces
+from .observables.base import linear
+from .operators import OpSum, op
+from .result import Certificate, Status
+from .states import State
+from .superoperator.basis import from_hermitian
+
+__all__ = ["common_checks", "complete", "judge"]
+
+# An eigenvalue of a reduced matrix is a difference of local expectation values: a state whose local errors are e may
+# show -e honestly.  Ten times the claimed error, and never less than 1e-6, is no longer covered by the claim.
+NEGATIVE_ALLOWED = 1e-6
+NEGATIVE_FACTOR = 10.0
+# A trace that has lost or gained half of itself means that what was discarded was the state.
+TRACE_ALLOWED = 0.5
+_LARGEST_PAIR = 1024  # two-site matrices above this dimension are not diagonalised
+
+
+def common_checks(model: Lindbladian, state: State) -> dict[str, float | None]:
+    """Return the checks that need only the model and a supposed steady state; None where one does not apply.
+
+    Returns
+    -------
+    dict
+        ``trace``: Tr rho as stored;
+        ``smallest_eigenvalue``: of all one-site and neighbouring two-site reduced density matrices;
+        ``top_population``: largest population of the highest level of a bosonic site;
+        ``current_uniformity``: largest difference of the continuity current between bonds that are joined by sites
+        without a source of the charge "N" (chains and rings);
+        ``identity_residual``: max_j |<L^dag(N_j)>|, unit rate.
+
+    Examples
+    --------
+    >>> from mpo_transport.models import boundary_driven_xx
+    >>> from mpo_transport.states.dense import DenseState
+    >>> model = boundary_driven_xx(L=3, t=1.0, G_L=1.0, f_L=0.5, G_R=1.0, f_R=0.5)
+    >>> common_checks(model, DenseState.product(model.lattice, "mixed"))["identity_residual"]
+    0.0
+    """
+    matrices = neighbour_matrices(model.lattice, state) if model.lattice.is_bounded else {}
+    return {
+        "trace": float(state.trace()),
+        "smallest_eigenvalue": _smallest_eigenvalue(matrices),
+        "top_population": _top_population(model.lattice, matrices),
+        "current_uniformity": current_uniformity(model, state),
+        "identity_residual": identity_residual(model, state),
+    }
+
+
+def complete(certificate: Certificate, model: Lindbladian, state: State) -> Certificate:
+    """Return the certificate with the common checks filled in where the method left them open."""
+    missing = {k: v for k, v in common_checks(model, state).items() if getattr(certificate, k) is None}
+    return dataclasses.replace(certificate, **missing)  # type: ignore[arg-type]
+
+
+def judge(status: Status, certificate: Certificate) -> Status:
+    """Return the status that the certificate allows.
+
+    * ``not_finite`` if the trace or the smallest eigenvalue is not a finite number;
+    * ``unphysical`` if the smallest eigenvalue lies below -max(1e-6, 10 x error estimate), or the trace differs from 1
+      by more than 1/2;
+    * otherwise the status given.  Interrupted and non-unique results keep their status.
+
+    Examples
+    --------
+    >>> judge(Status.CONVERGED, Certificate(smallest_eigenvalue=-1e-3, error_estimate=1e-6)).value
+    'unphysical'
+    >>> judge(Status.CONVERGED, Certificate(smallest_eigenvalue=-1e-7, error_estimate=1e-6)).value
+    'converged'
+    """
+    if status in (Status.INTERRUPTED, Status.NOT_FINITE, Status.NOT_UNIQUE):
+        return status
+    smallest, trace = certificate.smallest_eigenvalue, certificate.trace
+    if any(x is not None and not math.isfinite(x) for x in (smallest, trace)):
+        return Status.NOT_FINITE
+    claimed = certificate.error_estimate
+    allowed = NEGATIVE_ALLOWED
+    if claimed is not None and math.isfinite(claimed):
+        allowed = max(allowed, NEGATIVE_FACTOR * claimed)
+    if smallest is not None and smallest < -allowed:
+        return Status.UNPHYSICAL
+    if trace is not None and abs(trace - 1) > TRACE_ALLOWED:
+        return Status.UNPHYSICAL
+    return status
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def neighbour_matrices(lattice: Lattice, state: State) -> dict[tuple[int, ...], np.ndarray]:
+    """Return the reduced density matrices of all sites and of all bonds, {sites: (D, D) array}."""
+    dims = [int(d) for d in lattice.dims]
+    out: dict[tuple[int, ...], np.ndarray] = {}
+    offered = getattr(state, "neighbour_coefficients", None)
+    if offered is not None:
+        order = getattr(state, "order", tuple(range(lattice.L)))
+        for (i, j), x in zip(itertools.pairwise(order), offered(), strict=False):
+            if dims[i] * dims[j] <= _LARGEST_PAIR:
+                out[(i, j)] = from_hermitian(np.asarray(x), (dims[i], dims[j]))
+    for i, j in lattice.bonds:
+        if (i, j) not in out and (j, i) not in out and dims[i] * dims[j] <= _LARGEST_PAIR:
+            try:
+                out[(i, j)] = state.reduced([i, j])
+            except NotSupportedError:
+                continue  # too large for this representation: the one-site matrices below still count
+    for (i, j), rho in list(out.items()):
+        tensor = rho.reshape(dims[i], dims[j], dims[i], dims[j])
+        if (i,) not in out:
+            out[(i,)] = np.einsum("abcb->ac", tensor)
+        if (j,) not in out:
+            out[(j,)] = np.einsum("abad->bd", tensor)
+    for j in range(lattice.L):
+        if (j,) not in out:
+            out[(j,)] = state.reduced([j])
+    return out
+
+
+def _smallest_eigenvalue(matrices: Mapping[tuple[int, ...], np.ndarray]) -> float | None:
+    groups: dict[int, list[np.ndarray]] = defaultdict(list)
+    for rho in matrices.values():
+        groups[len(rho)].append(rho)
+    smallest = math.inf
+    for group in groups.values():
+        stack = np.array(group)
+        if not np.all(np.isfinite(stack)):
+            return math.nan
+        smallest = min(smallest, float(np.linalg.eigvalsh(stack).min()))
+    return smallest if matrices else None
+
+
+def _top_population(lattice: Lattice, matrices: Mapping[tuple[int, ...], np.ndarray]) -> float | None:
+    sites = [j for j, s in enumerate(lattice.spaces) if s.kind == "boson" and (j,) in matrices]
+    return max((float(matrices[(j,)][-1, -1].real) for j in sites), default=None)
+
+
+def current_uniformity(model: Lindbladian, state: State) -> float | None:
+    """Return the largest spread of the current of "N" over bonds that must carry the same one in a steady state.
+
+    Two bonds that meet at a site without a source of N (see :func:`~mpo_transport.observables.sources`) carry the same
+    steady current.  None where no site joins two bonds in this way: sources everywhere, no charge, a graph.
+    """
+    lattice = model.lattice
+    if not isinstance(lattice, Chain) or not all(s.has("N") for s in lattice.spaces) or len(lattice.bonds) < 2:
+        return None
+    quiet = [j for j, s in enumerate(sources(model).operators) if not s]
+    ends = {j: b for b, (_, j) in enumerate(lattice.bonds)}
+    starts = {i: b for b, (i, _) in enumerate(lattice.bonds)}
+    segment = list(range(len(lattice.bonds)))
+    for j in quiet:
+        if j in ends and j in starts:
+            a, b = segment[ends[j]], segment[starts[j]]
+            segment = [a if s == b else s for s in segment]
+    groups: dict[int, list[int]] = defaultdict(list)
+    for bond, s in enumerate(segment):
+        groups[s].append(bond)
+    joined = [g for g in groups.values() if len(g) > 1]
+    if not joined:
+        return None
+    values = np.asarray(continuity_current(model).evaluate(state))
+    return max(float(np.ptp(values[g])) for g in joined)
+
+
+def identity_residual(model: Lindbladian, state: State) -> float | None:
+    """Return max_j |<L^dag(N_j)>| = max_j |d<N_j>/dt|, zero in an exact steady state; None if no site has an "N"."""
+    spaces = model.lattice.spaces
+    by_site: list[list[Any]] = [[] for _ in spaces]
+    for piece in generator_pieces(model):
+        for s in piece.sites:
+            by_site[s].append(piece)
+    moved: list[OpSum] = [
+        adjoint_action(model, op("N", j), pieces=by_site[j]) for j, space in enumerate(spaces) if space.has("N")
+    ]
+    if not moved:
+        return None
+    values = linear("rate_of_N", model.lattice, moved, dimension="site").evaluate(state)
+    return float(np.max(np.abs(values)))

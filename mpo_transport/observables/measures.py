@@ -1,0 +1,314 @@
+"""Functions of a density matrix: purity, negativity, entropies, mutual information, fidelity.
+
+Logarithms are natural.  The negativity is the sum of the absolute values of the negative eigenvalues of the partial
+transpose (1/2 for a Bell pair).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+
+from ..errors import InputError, NotSupportedError
+from ..lattice import Lattice
+from ..states import State, local_density_matrices
+from ..states.base import check_sites
+from ..states.cluster import ClusterState
+from ..states.dense import DenseState
+from ..states.mpo import MPOState
+from .base import StateFunction, register_observable
+
+__all__ = [
+    "entropy",
+    "fidelity",
+    "mutual_information",
+    "negativity",
+    "operator_entropy",
+    "purity",
+    "top_population",
+]
+
+Sites = int | Sequence[int]
+_LARGEST = 2048  # dimension up to which matrices are diagonalised
+
+
+@register_observable
+def purity(sites: Sites | None = None) -> StateFunction:
+    """Return Tr rho_A^2 of the listed sites, or of the whole for None.
+
+    >>> purity().name, purity([0, 1]).name
+    ('purity', 'purity_0_1')
+    """
+    if sites is None:
+        return StateFunction("purity", lambda state: float(state.purity()), description="purity")
+    chosen = _listed(sites)
+
+    def value(state: State) -> float:
+        return float(np.linalg.norm(_reduced(state, chosen)) ** 2)
+
+    return StateFunction(_named("purity", chosen), value, {"sites": chosen}, description="purity")
+
+
+@register_observable
+def negativity(sites_a: Sites, sites_b: Sites | None = None) -> StateFunction:
+    """Return the entanglement negativity N(A|B) = sum of |negative eigenvalues| of the partial transpose of rho_AB.
+
+    Parameters
+    ----------
+    sites_a, sites_b
+        Disjoint sites (an integer or a list); ``sites_b=None`` means all the others, that is, a cut of the whole.
+
+    Raises
+    ------
+    InputError
+        If A and B overlap.
+    NotSupportedError
+        When the matrix of A and B together is too large to diagonalise (dimension above 2048).
+    """
+    a = _listed(sites_a)
+    b = None if sites_b is None else _listed(sites_b)
+    if b is not None and set(a) & set(b):
+        raise InputError(
+            f"Arguments `sites_a` and `sites_b` must be disjoint, but both contain {sorted(set(a) & set(b))}.",
+            field="sites_b",
+        )
+
+    def value(state: State) -> float:
+        other = tuple(s for s in range(state.L) if s not in a) if b is None else b
+        if not other:
+            return 0.0
+        rho = _reduced(state, a + other)
+        da, db = _dimension(state.lattice, a), _dimension(state.lattice, other)
+        transposed = rho.reshape(da, db, da, db).transpose(0, 3, 2, 1).reshape(da * db, da * db)
+        eigenvalues = np.linalg.eigvalsh(transposed)
+        return float(-eigenvalues[eigenvalues < 0].sum())
+
+    name = _named("negativity", a) + ("" if b is None else _named("_and", b))
+    return StateFunction(name, value, {"sites_a": a, "sites_b": b}, description="negativity")
+
+
+@register_observable
+def entropy(sites: Sites | None = None, order: float = 1) -> StateFunction:
+    """Return the entropy of the listed sites (of the whole for None): von Neumann or Renyi, natural logarithm.
+
+        S_1 = -Tr rho ln rho,      S_a = ln(Tr rho^a) / (1 - a),      S_inf = -ln(largest eigenvalue)
+
+    Raises
+    ------
+    InputError
+        If ``order`` is negative or not a number.
+    NotSupportedError
+        When the matrix is too large to diagonalise; the entropy of order 2 of the whole is -ln(purity), for any size.
+    """
+    order = _checked_order(order)
+    chosen = None if sites is None else _listed(sites)
+
+    def value(state: State) -> float:
+        if chosen is None and order == 2:
+            return -math.log(state.purity())
+        return _entropy_of(state, tuple(range(state.L)) if chosen is None else chosen, order)
+
+    name = _named("entropy", chosen or ()) + ("" if order == 1 else f"_order_{order:g}")
+    return StateFunction(name, value, {"sites": chosen, "order": order}, description=_entropy_text(order))
+
+
+@register_observable
+def operator_entropy(cut: int | None = None, order: float = 1) -> StateFunction:
+    """Return the operator-space entropy across (sites < cut | rest): the entropy of the squared Schmidt values of rho.
+
+    With ``cut=None`` one value per cut 1 .. L-1, shape (L-1,).  Natural logarithm; ``order`` as in :func:`entropy`.
+    It measures how hard the state is for a matrix-product operator, not its entanglement.
+    """
+    order = _checked_order(order)
+
+    def at(state: State, where: int) -> float:
+        if not 1 <= where < state.L:
+            raise InputError(f"Argument `cut` must be from 1 to L-1 = {state.L - 1}, but is {where!r}.", field="cut")
+        return _shannon(np.asarray(state.operator_schmidt(where)) ** 2, order)
+
+    def value(state: State) -> Any:
+        return at(state, cut) if cut is not None else np.array([at(state, c) for c in range(1, state.L)])
+
+    name = "operator_entropy" + ("" if cut is None else f"_{cut}") + ("" if order == 1 else f"_order_{order:g}")
+    return StateFunction(
+        name,
+        value,
+        {"cut": cut, "order": order},
+        description="operator-space entropy",
+        dimension="" if cut is not None else "cut",
+    )
+
+
+@register_observable
+def mutual_information(sites_a: Sites, sites_b: Sites) -> StateFunction:
+    """Return I(A:B) = S(A) + S(B) - S(AB) with von Neumann entropies, natural logarithm."""
+    a, b = _listed(sites_a), _listed(sites_b)
+    if set(a) & set(b):
+        raise InputError(
+            f"Arguments `sites_a` and `sites_b` must be disjoint, but both contain {sorted(set(a) & set(b))}.",
+            field="sites_b",
+        )
+
+    def value(state: State) -> float:
+        return _entropy_of(state, a, 1.0) + _entropy_of(state, b, 1.0) - _entropy_of(state, a + b, 1.0)
+
+    return StateFunction(
+        _named("mutual_information", a) + _named("_and", b),
+        value,
+        {"sites_a": a, "sites_b": b},
+        description="mutual information",
+    )
+
+
+@register_observable
+def fidelity(target: Any) -> StateFunction:
+    """Return the Uhlmann fidelity with a target state, F = (Tr sqrt(sqrt(sigma) rho sqrt(sigma)))^2, between 0 and 1.
+
+    For a pure target this is <psi|rho|psi>.
+
+    Parameters
+    ----------
+    target
+        A :class:`~mpo_transport.states.State`, a (D, D) density matrix, or a product state: "up", "down", "vacuum",
+        "mixed", or one entry per site (occupation, vector or matrix).
+
+    Raises
+    ------
+    InputError
+        If the target does not fit the lattice.
+    NotSupportedError
+        For a mixed target on a system too large to diagonalise; pure targets are fine in every backend.
+    """
+
+    def value(state: State) -> float:
+        if isinstance(target, State):
+            if target.lattice.dims != state.lattice.dims:
+                raise InputError("Argument `target` lives on another lattice than the state.", field="target")
+            if abs(target.purity() - 1) < 1e-12:
+                return float(state.overlap(target))
+            return _uhlmann(_whole(state), _whole(target))
+        if isinstance(target, np.ndarray) and target.ndim == 2 and target.shape[0] == target.shape[1] != state.L:
+            return _uhlmann(_whole(state), _checked_target(target, state.lattice))
+        locals_ = local_density_matrices(state.lattice, target)
+        if all(abs(np.linalg.norm(m) - 1) < 1e-12 for m in locals_):
+            return float(state.overlap(_product_like(state, locals_)))
+        sigma = np.ones((1, 1))
+        _refuse(math.prod(int(d) for d in state.lattice.dims))
+        for m in locals_:
+            sigma = np.kron(sigma, m)
+        return _uhlmann(_whole(state), sigma)
+
+    return StateFunction("fidelity", value, {"target": target}, description="fidelity")
+
+
+@register_observable
+def top_population() -> StateFunction:
+    """Return the largest population of the highest level kept, over all bosonic sites (NaN if there is none)."""
+
+    def value(state: State) -> float:
+        sites = [j for j, s in enumerate(state.lattice.spaces) if s.kind == "boson" and s.is_bounded]
+        return max((float(state.reduced([j])[-1, -1].real) for j in sites), default=math.nan)
+
+    return StateFunction("top_population", value, description="population of the top level")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _listed(sites: Sites) -> tuple[int, ...]:
+    chosen = (sites,) if isinstance(sites, (int, np.integer)) else tuple(sites)
+    if not chosen:
+        raise InputError("Argument `sites` must name at least one site.", field="sites")
+    return tuple(chosen)
+
+
+def _named(word: str, sites: tuple[int, ...]) -> str:
+    return "_".join([word, *map(str, sites)])
+
+
+def _dimension(lattice: Lattice, sites: Sequence[int]) -> int:
+    return math.prod(int(lattice.dims[s]) for s in sites)
+
+
+def _refuse(D: int) -> None:
+    if D > _LARGEST:
+        raise NotSupportedError(
+            f"The density matrix of these sites is {D} x {D}; matrices are diagonalised up to {_LARGEST} x {_LARGEST} "
+            "only. Ask for fewer sites.",
+            field="sites",
+        )
+
+
+def _reduced(state: State, sites: tuple[int, ...]) -> np.ndarray:
+    check_sites(state.lattice, sites)
+    _refuse(_dimension(state.lattice, sites))
+    if len(sites) < state.L:
+        return state.reduced(sites)
+    dims = [int(d) for d in state.lattice.dims]
+    axes = [*sites, *(state.L + s for s in sites)]
+    rho = state.to_dense()
+    return rho.reshape(dims + dims).transpose(axes).reshape(rho.shape)
+
+
+def _product_like(state: State, matrices: list[np.ndarray]) -> State:
+    """Return a product state in the representation of ``state``, so that the overlap is cheap."""
+    if isinstance(state, MPOState):
+        return MPOState.product(state.lattice, matrices, order=state.order)
+    if isinstance(state, ClusterState):
+        factors = [reduce(np.kron, [matrices[s] for s in cluster]) for cluster in state.partition]
+        return ClusterState(state.lattice, state.partition, factors)
+    return DenseState.product(state.lattice, matrices)
+
+
+def _whole(state: State) -> np.ndarray:
+    _refuse(_dimension(state.lattice, range(state.L)))
+    return state.to_dense()
+
+
+def _checked_order(order: float) -> float:
+    if isinstance(order, bool) or not isinstance(order, (int, float, np.number)) or not order >= 0:
+        raise InputError(f"Argument `order` must be a number >= 0 or math.inf, but is {order!r}.", field="order")
+    return float(order)
+
+
+def _entropy_text(order: float) -> str:
+    return "von Neumann entropy" if order == 1 else f"Renyi entropy of order {order:g}"
+
+
+def _entropy_of(state: State, sites: tuple[int, ...], order: float) -> float:
+    return _shannon(np.linalg.eigvalsh(_reduced(state, sites)), order)
+
+
+def _shannon(p: np.ndarray, order: float) -> float:
+    """Entropy of a distribution; rounding below zero is cut off."""
+    p = p[p > 1e-15]
+    if order == 1:
+        return float(-np.dot(p, np.log(p))) + 0.0
+    if order == math.inf:
+        return float(-np.log(p.max())) + 0.0
+    return float(np.log(np.sum(p**order)) / (1 - order)) + 0.0
+
+
+def _uhlmann(rho: np.ndarray, sigma: np.ndarray) -> float:
+    """F = (nuclear norm of sqrt(rho) sqrt(sigma))^2, accurate for singular matrices too."""
+    return float(np.linalg.svd(_root(rho) @ _root(sigma), compute_uv=False).sum() ** 2)
+
+
+def _root(matrix: np.ndarray) -> np.ndarray:
+    values, vectors = scipy.linalg.eigh(matrix)
+    values = np.where(values > 1e-15 * values[-1], values, 0.0)  # the root would lift rounding of 1e-16 to 1e-8
+    return np.asarray((vectors * np.sqrt(values)) @ vectors.conj().T)
+
+
+def _checked_target(matrix: np.ndarray, lattice: Lattice) -> np.ndarray:
+    D = _dimension(lattice, range(lattice.L))
+    if matrix.shape != (D, D):
+        raise InputError(f"Argument `target` must be {D} x {D}, but has shape {matrix.shape}.", field="target")
+    if not np.allclose(matrix, matrix.conj().T, atol=1e-10) or not np.isclose(np.trace(matrix).real, 1, atol=1e-8):
+        raise InputError("Argument `target` must be Hermitian with trace 1.", field="target")
+    return matrix

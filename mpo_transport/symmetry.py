@@ -14,9 +14,11 @@ Over the reals this gives U(1) charges, modulo 2 the Z2 parities prod_j (-1)^(q_
 from __future__ import annotations
 
 import itertools
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -198,55 +200,63 @@ def _difference(a: Delta, b: Delta) -> dict[int, int]:
     return {s: x for s, x in out.items() if x}
 
 
-def _echelon(rows: list[dict[int, int]], L: int, modulus: int | None) -> tuple[np.ndarray, list[int]]:
-    """Reduced row echelon form over the rationals (as floats of small integers) or modulo 2, and its pivots."""
-    unique = {tuple(sorted((s, x if modulus is None else x % modulus) for s, x in r.items())) for r in rows}
-    matrix = np.zeros((len(unique), L))
-    for k, row in enumerate(unique):
-        for site, x in row:
-            matrix[k, site] = x
-    pivots: list[int] = []
-    r = 0
-    for column in range(L):
-        if r == len(matrix):
-            break
-        p = r + int(np.argmax(np.abs(matrix[r:, column])))
-        if abs(matrix[p, column]) < 1e-9:
-            continue
-        matrix[[r, p]] = matrix[[p, r]]
-        matrix[r] /= matrix[r, column]
-        others = np.arange(len(matrix)) != r
-        matrix[others] -= np.outer(matrix[others, column], matrix[r])
-        if modulus is not None:
-            matrix = np.mod(np.rint(matrix), modulus)
-        else:
-            matrix[np.abs(matrix) < 1e-9] = 0
-        pivots.append(column)
-        r += 1
-    return matrix[:r], pivots
+Row = dict[int, Fraction]
 
 
-def _null_space(rows: list[dict[int, int]], L: int, modulus: int | None) -> list[np.ndarray]:
-    reduced, pivots = _echelon(rows, L, modulus)
+def _echelon(rows: Iterable[Mapping[int, int]], modulus: int | None) -> dict[int, Row]:
+    """Return the reduced row echelon form {pivot column: row}, exact, over the rationals or modulo a prime."""
+
+    def clean(row: Row) -> Row:
+        reduced = row if modulus is None else {s: Fraction(int(x) % modulus) for s, x in row.items()}
+        return {s: x for s, x in reduced.items() if x}
+
+    unique = {tuple(sorted(clean({s: Fraction(x) for s, x in row.items()}).items())) for row in rows}
+    pivots: dict[int, Row] = {}
+    for items in sorted(unique):
+        row = dict(items)
+        while row:
+            column = min(row)
+            if column not in pivots:
+                lead = row[column]
+                pivots[column] = {s: x / lead for s, x in row.items()}  # modulo 2 the lead is 1
+                break
+            row = clean(_eliminated(row, pivots[column], column))
+    for column in sorted(pivots, reverse=True):  # back substitution: rows further down are reduced already
+        row = pivots[column]
+        for other in [s for s in row if s != column and s in pivots]:
+            row = clean(_eliminated(row, pivots[other], other))
+        pivots[column] = row
+    return pivots
+
+
+def _eliminated(row: Row, pivot: Row, column: int) -> Row:
+    factor = row[column]
+    out = dict(row)
+    for s, x in pivot.items():
+        out[s] = out.get(s, Fraction(0)) - factor * x
+    return out
+
+
+def _null_space(rows: Iterable[Mapping[int, int]], L: int, modulus: int | None) -> list[list[Fraction]]:
+    pivots = _echelon(rows, modulus)
     vectors = []
     for free in (c for c in range(L) if c not in pivots):
-        v = np.zeros(L)
-        v[free] = 1
-        for row, pivot in zip(reduced, pivots, strict=True):
-            v[pivot] = -row[free]
-        vectors.append(v if modulus is None else np.mod(v, modulus))
+        v = [Fraction(0)] * L
+        v[free] = Fraction(1)
+        for column, row in pivots.items():
+            if free in row:
+                v[column] = -row[free] if modulus is None else row[free] % modulus
+        vectors.append(v)
     return vectors
 
 
 def _null_space_integers(rows: list[dict[int, int]], L: int) -> list[tuple[int, ...]]:
     out = []
     for v in _null_space(rows, L, None):
-        for scale in range(1, 13):  # weights are ratios of small integers
-            if np.allclose(v * scale, np.rint(v * scale), atol=1e-8):
-                w = np.rint(v * scale).astype(int)
-                first = w[np.nonzero(w)[0][0]]
-                out.append(tuple(int(x) for x in (w if first > 0 else -w)))
-                break
+        common = math.lcm(*(x.denominator for x in v))
+        w = [int(x * common) for x in v]
+        sign = 1 if next(x for x in w if x) > 0 else -1
+        out.append(tuple(sign * x for x in w))
     return out
 
 
@@ -259,13 +269,11 @@ def _beyond(
 ) -> list[tuple[int, ...]]:
     """Return those candidates that are linearly independent of the known vectors and of each other."""
     basis = [dict(enumerate(k)) for k in known]
+    rank = len(_echelon(basis, modulus))
     out = []
-    L = len(candidates[0]) if candidates else 0
-    rank = len(_echelon(basis, L, modulus)[1]) if basis and L else 0
     for c in candidates:
         trial = [*basis, dict(enumerate(c))]
-        new_rank = len(_echelon(trial, L, modulus)[1])
-        if new_rank > rank:
+        if len(_echelon(trial, modulus)) > rank:
             out.append(c)
-            basis, rank = trial, new_rank
+            basis, rank = trial, rank + 1
     return out

@@ -20,6 +20,7 @@ __all__ = [
     "MpoTransportWarning",
     "NotSupportedError",
     "RunConflictError",
+    "SaveError",
     "closest",
     "did_you_mean",
 ]
@@ -84,6 +85,14 @@ class FileFormatError(MpoTransportError, ValueError):
 
 class RunConflictError(MpoTransportError):
     """A run directory that belongs to a changed specification, or that another process is writing."""
+
+
+class SaveError(MpoTransportError):
+    """A finished calculation that could not be written.  It is kept in ``result``; older files are untouched."""
+
+    def __init__(self, message: str, *, result: object | None = None) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class MpoTransportWarning(UserWarning):

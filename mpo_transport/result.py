@@ -17,7 +17,7 @@ from .operators import OpSum
 if TYPE_CHECKING:
     from .states import State
 
-__all__ = ["Certificate", "Cost", "History", "Result", "Status"]
+__all__ = ["Certificate", "Cost", "Evolution", "History", "Measurement", "Result", "Status"]
 
 
 class Status(enum.StrEnum):
@@ -191,11 +191,74 @@ class History:
 class Measurable(Protocol):
     """Anything that can be evaluated on a state."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Name under which the value is stored."""
+        ...
 
     def evaluate(self, state: State) -> Any:
         """Return the value on a state."""
         ...
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The value of one observable, with what is needed to label an axis (fields as in ``observables.Observable``).
+
+    ``values`` is a number or an array, shape (len(labels),), with a leading time axis in an :class:`Evolution`;
+    ``error`` estimates its absolute error, entry by entry, and is NaN or None where no estimate exists.
+    """
+
+    name: str
+    values: Any
+    error: Any = None
+    dimension: str = ""
+    labels: tuple[Any, ...] = ()
+    unit: str = ""
+    description: str = ""
+
+
+@dataclass
+class Evolution:
+    """Observables along a time evolution, and the last state.
+
+    Attributes
+    ----------
+    times
+        The times reached, shape (T,), unit 1/energy (hbar = 1); all that were asked for unless interrupted.
+    observables
+        Name -> :class:`Measurement` whose ``values`` have a leading axis of length T.
+    state, certificate
+        The density matrix at the last time reached, and what was checked about it.
+    model, method, status, history, cost, reason, tol, seed, provenance
+        As in :class:`Result`.
+    pending
+        What :func:`~mpo_transport.solve.resume` needs to go on; None for a finished run.
+    """
+
+    model: Lindbladian
+    method: Any
+    status: Status
+    state: State
+    times: np.ndarray
+    tol: float
+    certificate: Certificate = field(default_factory=Certificate)
+    observables: dict[str, Measurement] = field(default_factory=dict)
+    history: History = field(default_factory=History)
+    cost: Cost = field(default_factory=Cost)
+    reason: str = ""
+    seed: int | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    pending: Any = field(default=None, repr=False)
+
+    @property
+    def values(self) -> dict[str, np.ndarray]:
+        """Observable values by name, each of shape (T, ...)."""
+        return {name: measurement.values for name, measurement in self.observables.items()}
+
+    def save(self, path: Any) -> Any:
+        """Write the evolution to an HDF5 file; returns the path."""
+        return _write(self, path)
 
 
 @dataclass
@@ -217,6 +280,10 @@ class Result:
         For a non-unique steady state: stationary density matrices, one per extreme or symmetry sector found.
     history, cost, tol, seed
         How it went.
+    observables
+        Name -> :class:`Measurement`, for the observables asked for with the run.
+    pending
+        What :func:`~mpo_transport.solve.resume` needs to go on; None for a finished run.
     """
 
     model: Lindbladian
@@ -232,7 +299,8 @@ class Result:
     companions: dict[str, tuple[State, float]] = field(default_factory=dict)
     manifold: tuple[State, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
-    observables: dict[str, Any] = field(default_factory=dict)
+    observables: dict[str, Measurement] = field(default_factory=dict)
+    pending: Any = field(default=None, repr=False)
 
     @property
     def converged(self) -> bool:
@@ -281,9 +349,7 @@ class Result:
 
     def save(self, path: Any) -> Any:
         """Write the result to an HDF5 file (see the storage page of the documentation); returns the path."""
-        if _writer is None:
-            raise RuntimeError("storage is not available: import mpo_transport, not mpo_transport.result alone")
-        return _writer(self, path)
+        return _write(self, path)
 
     def __str__(self) -> str:
         head = f"{self.model!r}\nmethod : {self.method!r}"
@@ -299,10 +365,16 @@ class Result:
         return "\n".join(body)
 
 
-_writer: Callable[[Result, Any], Any] | None = None
+_writer: Callable[[Any, Any], Any] | None = None
 
 
-def register_writer(function: Callable[[Result, Any], Any]) -> None:
+def register_writer(function: Callable[[Any, Any], Any]) -> None:
     """Let the storage room provide :meth:`Result.save` without this room knowing it."""
     global _writer
     _writer = function
+
+
+def _write(outcome: Result | Evolution, path: Any) -> Any:
+    if _writer is None:
+        raise RuntimeError("storage is not available: import mpo_transport, not mpo_transport.result alone")
+    return _writer(outcome, path)

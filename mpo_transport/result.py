@@ -41,7 +41,7 @@ _EXPLANATIONS = {
     Status.CONVERGED: "The error estimate is within the tolerance asked for.",
     Status.NOT_CONVERGED: (
         "The method used up its steps before the error estimate reached the tolerance. "
-        "Allow more steps, loosen `tol`, or resume the run."
+        "Allow more steps (a saved run goes on with `resume(path, method=...)`) or loosen `tol`."
     ),
     Status.STALLED_BY_TRUNCATION: (
         "The bond dimension reached `max_bond` and truncation, not time, limits the accuracy. "
@@ -336,6 +336,10 @@ class Result:
         return observable.evaluate(state)
 
     def _error(self, observable: Measurable | OpSum, value: Any) -> Any:
+        operators = (observable,) if isinstance(observable, OpSum) else getattr(observable, "operators", None)
+        standard_error = getattr(self.state, "standard_error", None)
+        if operators is not None and standard_error is not None:  # a sampled state knows its statistics: two sigma
+            return np.reshape(2 * standard_error(operators), np.shape(value))[()]
         scale = float(getattr(observable, "norm", 1.0))
         if not self.companions:
             estimate = self.certificate.error_estimate

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from ..lattice import Lattice
 from ..model import Lindbladian
 from ..operators import OpSum
-from .terms import local_generators, product_matrices, require_bounded
+from .terms import local_generators, pair_generators, product_matrices, require_bounded
 
 __all__ = [
     "MatrixFreeLindbladian",
@@ -116,6 +116,8 @@ class MatrixFreeLindbladian:
         self.legs = tuple(int(d) ** 2 for d in model.lattice.dims)
         self.generators = local_generators(model)
         self.size = int(np.prod(self.legs))
+        dims = tuple(int(d) for d in model.lattice.dims)
+        self._applied = pair_generators(self.generators, dims)  # fewer passes over the vector
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Return L x."""
@@ -126,11 +128,21 @@ class MatrixFreeLindbladian:
         return self._apply(x, transpose=True)
 
     def _apply(self, x: np.ndarray, *, transpose: bool) -> np.ndarray:
-        tensor = np.asarray(x).reshape(self.legs)
+        tensor = np.ascontiguousarray(x).reshape(self.legs)
         out = np.zeros_like(tensor)
-        for sites, g in self.generators.items():
+        for sites, g in self._applied.items():
             n = len(sites)
-            gate = (g.T if transpose else g).reshape([self.legs[s] for s in sites] * 2)
+            matrix = g.T if transpose else g
+            if sites[-1] - sites[0] == n - 1:  # neighbouring legs are one leg of a view: nothing is moved in memory
+                before = int(np.prod(self.legs[: sites[0]], dtype=np.int64))
+                block = (before, len(g), self.size // (before * len(g)))
+                if block[2] >= 16:
+                    out.reshape(block)[...] += np.matmul(matrix, tensor.reshape(block))
+                else:
+                    wide = np.kron(matrix.T, np.eye(block[2]))
+                    out.reshape(before, -1)[...] += tensor.reshape(before, -1) @ wide
+                continue
+            gate = matrix.reshape([self.legs[s] for s in sites] * 2)
             moved = np.tensordot(gate, tensor, axes=(range(n, 2 * n), sites))
             out += np.moveaxis(moved, range(n), sites)
         return out.reshape(np.shape(x))

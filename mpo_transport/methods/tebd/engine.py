@@ -1,0 +1,455 @@
+"""The road to a steady state: stages of evolution, each judged at regular checks.
+
+The state being evolved is the *main* state or, at the end, a coarser *companion* that shows one part of the error.  All
+that is needed to go on is kept in the iterate, so that a restarted run does the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...errors import InputError
+from ...model import Lindbladian
+from ...result import Status
+from ...states import MPOState
+from ..base import Diagnostics, Iterate
+from .measure import difference, enlarge, profile
+from .plan import Plan, overflow_sentence
+from .schedule import Action, Level, Limits, Relaxation, decide, previous_bond, time_step_weight, truncation_weight
+from .window import Truncator, run_passes
+
+__all__ = ["Engine", "Progress"]
+
+# Lambda dt of the first stages, and time between checks in units of 1/Lambda.
+COARSE_STEP = 8.0
+FIRST_INTERVAL = 32.0
+# Share of a difference, and of the tolerance, down to which a stage relaxes.
+RELAXED = 0.15
+RELAXED_TOL = 0.1
+# Below this discarded weight one pass of the range finder is enough.
+TINY_WEIGHT = 1e-10
+# Work per advance, in floating-point operations (a second or two).
+CHUNK = 2.5e10
+# An expectation value of an operator of norm 1 beyond this: the step is unstable.
+DIVERGED = 5.0
+# Entries beyond this (of states of trace 1) are on the way to an overflow.
+HUGE = 1e60
+PARTS = ("time step", "truncation")
+
+
+@dataclass
+class Progress:
+    """Where a run stands (all JSON-able): level and role of the evolving state, its relaxation, what companions exist.
+
+    ``stage``: 0 coarse, 1 first stage at the working order, 2 refinement, 3 further relaxation.
+    """
+
+    level: Level
+    relaxation: Relaxation
+    stage: int = 0
+    role: str = "main"
+    since: int = 0
+    time: float = 0.0
+    trace: float = 1.0
+    weight: float | None = None
+    total_weight: float | None = None
+    target: float | None = None
+    main: Level | None = None
+    main_weight: float | None = None
+    levels: dict[str, Level] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
+    clean: dict[str, float | None] = field(default_factory=lambda: dict.fromkeys(PARTS))
+    parts: dict[str, float | None] = field(default_factory=lambda: dict.fromkeys((*PARTS, "relaxation")))
+    attempts: int = 0
+    wandering: bool = False
+    reference: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-able dictionary."""
+        out = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        out["level"], out["relaxation"] = self.level.to_json(), self.relaxation.to_json()
+        out["main"] = self.main.to_json() if self.main else None
+        out["levels"] = {k: v.to_json() for k, v in self.levels.items()}
+        for key in ("weights", "clean", "parts"):
+            out[key] = {k: None if v is None or not math.isfinite(v) else v for k, v in out[key].items()}
+        return out
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Progress:
+        """Return the progress stored by :meth:`to_json`."""
+        values = dict(data)
+        values["level"] = Level(**values["level"])
+        values["relaxation"] = Relaxation.from_json(values["relaxation"])
+        values["main"] = Level(**values["main"]) if values["main"] else None
+        values["levels"] = {k: Level(**v) for k, v in values["levels"].items()}
+        for key in ("weights", "clean", "parts"):
+            values[key] = dict(values[key])
+        return cls(**values)
+
+    @property
+    def error(self) -> float | None:
+        """Sum of the known parts of the error, None while one is missing."""
+        values = list(self.parts.values())
+        return None if any(v is None for v in values) else float(sum(v or 0.0 for v in values))
+
+
+@dataclass
+class Engine:
+    """Everything fixed during a run: model, plan, limits and knobs."""
+
+    model: Lindbladian
+    plan: Plan
+    limits: Limits
+    order: int
+    initial_bond: int
+    cutoff: float | None
+    iterations: int | None
+    max_time: float
+    seed: int
+
+    # -- starting -----------------------------------------------------------------------------------------------------
+
+    @property
+    def step_limit(self) -> float:
+        """The largest time step used: 8/Lambda."""
+        return COARSE_STEP / self.plan.rate if self.plan.rate > 0 else 1.0
+
+    def begin(self, state: MPOState, *, coarse: bool) -> Iterate:
+        """Return the first iterate from a state in the order of the plan."""
+        state, _ = state.compress(self.limits.max_bond)
+        cap = self.limits.bond or self.limits.max_bond
+        bond = min(max(self.initial_bond, max(state.bond_dimensions, default=1)), cap)
+        level = Level(self.limits.dt or self.step_limit, self.order, bond)
+        if coarse:
+            level = Level(self.step_limit, 2, bond)
+        progress = Progress(level, self._record(level, None), stage=0 if coarse else 1)
+        state = self._fit(state, bond, 0)
+        return Iterate(state, 0, {"tebd": progress.to_json(), "time": 0.0}, {"profile": profile(state)})
+
+    def _record(self, level: Level, previous: Relaxation | None) -> Relaxation:
+        """Return an empty record of drifts with a suitable interval, a whole number of steps."""
+        slowest = previous.slowest if previous else None
+        wish = FIRST_INTERVAL / self.plan.rate if self.plan.rate > 0 else 1.0
+        if slowest is not None:
+            wish = max(wish, 0.7 / slowest)
+        steps = max(1, round(wish / level.dt))
+        return Relaxation(steps * level.dt, slowest=slowest)
+
+    def _fit(self, state: MPOState, bond: int, stage: int) -> MPOState:
+        """Return the state with all bonds brought to ``bond`` (or what is useful), centre 0."""
+        if max(state.bond_dimensions, default=1) > bond:
+            state, _ = state.compress(bond)
+        if self._use_svd:
+            return state.canonicalise(0)
+        bounds = self.plan.bond_bounds(bond)
+        tensors = enlarge(state.tensors, state.centre, bounds, self.seed + 7919 * stage)
+        return MPOState(state.lattice, tuple(tensors), state.order, 0)
+
+    @property
+    def _use_svd(self) -> bool:
+        return self.plan.uses_swaps or self.cutoff is not None
+
+    # -- one piece of work --------------------------------------------------------------------------------------------
+
+    def advance(self, iterate: Iterate) -> tuple[Iterate, Diagnostics]:
+        """Evolve for a second or so; at the end of an interval judge and decide."""
+        p = Progress.from_json(iterate.scalars["tebd"])
+        state = iterate.state if p.role == "main" else iterate.companions[p.role][0]
+        assert isinstance(state, MPOState)
+        per_check = max(1, round(p.relaxation.interval / p.level.dt))
+        passes = 1 if p.level.order == 4 and self.iterations is None else self.iterations or 1
+        chunk = max(1, int(CHUNK / max(self.plan.flops_per_step(p.level.bond, p.level.order, passes), 1.0)))
+        steps = min(chunk, per_check - p.since)
+        full = p.since + steps == per_check
+        tensors, centre, weights = self._evolve(state, p, steps, measure=full)
+        size = float(np.abs(tensors[centre]).max())
+        if not 0 < size < HUGE:
+            return self._diverged(iterate, p)
+        moved = MPOState(state.lattice, tuple(tensors), state.order, centre)
+        p.since += steps
+        p.time += steps * p.level.dt
+        if not full:
+            return self._replace(iterate, p, moved), Diagnostics(None, {}, self._message(p), self._fraction(p))
+        p.since = 0
+        trace = moved.trace()
+        new_profile = profile(moved)
+        if not np.isfinite(trace) or not trace > 0 or not difference(new_profile, 0 * new_profile) < DIVERGED:
+            return self._diverged(iterate, p)
+        if p.role == "main":
+            p.trace = trace
+        if weights is not None:
+            p.weight, p.total_weight = float(weights.max(initial=0.0)), float(weights.sum())
+        out = self._replace(iterate, p, moved.scale(1 / trace))
+        arrays = dict(out.arrays)
+        if p.role == "main" and weights is not None:
+            arrays["discarded weight"] = weights
+        out = dataclasses.replace(out, arrays=arrays)
+        return self._judge(out, p, state, new_profile)
+
+    def _evolve(
+        self, state: MPOState, p: Progress, steps: int, *, measure: bool
+    ) -> tuple[list[np.ndarray], int, np.ndarray | None]:
+        """Return tensors and centre after ``steps`` steps, and the discarded weights of the last one if asked."""
+        tensors = list(state.tensors)
+        dims = [t.shape[1] for t in tensors]
+        centre = state.centre if state.centre is not None else 0
+        if state.centre is None:
+            tensors = list(state.canonicalise(0).tensors)
+        weights = np.zeros(max(len(tensors) - 1, 0)) if measure else None
+        iterations = self.iterations or (2 if (p.weight or 0.0) > TINY_WEIGHT and p.stage > 0 else 1)
+        how = Truncator(p.level.bond, self.cutoff or 0.0, iterations, self._use_svd)
+        last = 1 if measure else 0
+        with np.errstate(all="ignore"):
+            if steps > last:
+                passes = self.plan.passes(p.level.dt, p.level.order, steps - last)
+                centre = run_passes(tensors, dims, centre, passes, how)
+            if measure:
+                how.weights = weights
+                centre = run_passes(tensors, dims, centre, self.plan.passes(p.level.dt, p.level.order, 1), how)
+        return tensors, centre, weights
+
+    def _replace(self, iterate: Iterate, p: Progress, moved: MPOState) -> Iterate:
+        companions = dict(iterate.companions)
+        if p.role == "main":
+            state: Any = moved
+        else:
+            state = iterate.state
+            companions[p.role] = (moved, companions[p.role][1])
+        scalars = {"tebd": p.to_json(), "time": p.time}
+        return dataclasses.replace(iterate, state=state, step=iterate.step + 1, scalars=scalars, companions=companions)
+
+    def _diverged(self, iterate: Iterate, p: Progress) -> tuple[Iterate, Diagnostics]:
+        """An unstable step: refuse it, shorten it, or give up."""
+        fixed = self.limits.dt is not None
+        if p.role == "main" and fixed and p.stage <= 1 and p.level.dt == self.limits.dt:
+            raise InputError(overflow_sentence(p.level.dt, self.plan.rate), field="dt")
+        p.attempts += 1
+        if p.attempts > 6 or (p.role == "main" and fixed and p.level.dt == self.limits.dt):
+            return iterate, Diagnostics(Status.NOT_FINITE, {"time": p.time}, "numbers overflowed")
+        if p.role != "main":  # a companion nearer to the main state
+            assert p.main is not None
+            p.level = dataclasses.replace(p.level, dt=(p.level.dt + p.main.dt) / 2)
+            state = self._fit(self._main_state(iterate), p.level.bond, iterate.step)
+        else:
+            p.level = dataclasses.replace(p.level, dt=p.level.dt / 2, bond=min(self.initial_bond, p.level.bond))
+            state = self._fit(MPOState.mixed(self.model.lattice, self.plan.order), p.level.bond, iterate.step)
+            p.levels, p.weights = {}, {}
+            p.clean, p.parts = dict.fromkeys(PARTS), dict.fromkeys((*PARTS, "relaxation"))
+        p.relaxation, p.since = self._record(p.level, p.relaxation), 0
+        out = self._replace(iterate, p, state)
+        out = dataclasses.replace(out, arrays={**out.arrays, "profile": profile(state)})
+        if p.role == "main":
+            out = dataclasses.replace(out, companions={})
+        return out, Diagnostics(None, {"time": p.time, "dt": p.level.dt}, f"unstable step: dt -> {p.level.dt:.3g}")
+
+    @staticmethod
+    def _main_state(iterate: Iterate) -> MPOState:
+        assert isinstance(iterate.state, MPOState)
+        return iterate.state
+
+    # -- judging ------------------------------------------------------------------------------------------------------
+
+    def _judge(self, iterate: Iterate, p: Progress, before: MPOState, now: np.ndarray) -> tuple[Iterate, Diagnostics]:
+        """Record the drift; at the end of a stage decide what comes next.  ``before``: the state a chunk earlier."""
+        arrays = dict(iterate.arrays)
+        drift = difference(now, arrays["profile"])
+        p.relaxation.add(drift)
+        arrays["profile"] = now
+        companions = dict(iterate.companions)
+        if p.role == "main":
+            arrays["profile main"] = now
+            p.wandering = p.relaxation.wandering(p.total_weight or 0.0)
+        self._measure_parts(p, arrays)
+        remaining = p.parts["relaxation"]
+        if p.role == "main" and remaining is not None and math.isfinite(remaining):
+            # an earlier state of this stage, weighted such that the largest difference gives the estimate
+            moved = difference(now, profile(before))
+            companions["relaxation"] = (before, remaining / moved if moved > 0 else 0.0)
+        if "truncation" in companions:
+            companions["truncation"] = (companions["truncation"][0], p.weights["truncation"])
+        iterate = dataclasses.replace(iterate, arrays=arrays, companions=companions)
+        measures = self._measures(p, drift)
+        status = None
+        if self._relaxed(p, arrays) or p.relaxation.wandering(p.total_weight or 0.0):
+            iterate, p, status = self._next(iterate, p)
+        elif p.relaxation.too_slow():
+            p.relaxation = p.relaxation.doubled()
+        if status is None and p.time >= self.max_time:
+            status = Status.NOT_CONVERGED
+        scalars = {"tebd": p.to_json(), "time": p.time}
+        iterate = dataclasses.replace(iterate, scalars=scalars)
+        return iterate, Diagnostics(status, measures, self._message(p), self._fraction(p))
+
+    def _measure_parts(self, p: Progress, arrays: Mapping[str, np.ndarray]) -> None:
+        if p.role == "main":
+            r = p.relaxation
+            p.parts["relaxation"] = r.noise if p.wandering else r.remaining
+            p.main, p.main_weight = p.level, p.total_weight
+            if self._matching(p, "truncation") and "discarded" in p.weights:
+                now = (p.total_weight or 0.0) / p.level.dt**2
+                p.weights["truncation"] = truncation_weight(now, p.weights["discarded"])
+        for name in PARTS:
+            key = f"profile {name}"
+            if key in arrays and name in p.weights and p.role in ("main", name):
+                reference = arrays["profile main"]
+                other = arrays["profile"] if p.role == name else arrays[key]
+                p.parts[name] = p.weights[name] * difference(reference, other)
+                if self._matching(p, name):
+                    p.clean[name] = p.parts[name]
+        if not self.limits.split:
+            p.parts["time step"] = 0.0
+        if p.level.bond >= self.limits.exact_bond and p.role == "main":
+            p.parts["truncation"] = 0.0
+
+    @staticmethod
+    def _matching(p: Progress, name: str) -> bool:
+        if name not in p.levels or p.main is None:
+            return False
+        other = p.levels[name]
+        if name == "time step":
+            same = other.bond == p.main.bond
+        else:  # a much smaller bond dimension says little about the error
+            same = other.dt == p.main.dt and other.bond >= previous_bond(p.main.bond)
+        return same and other.order == p.main.order
+
+    def _relaxed(self, p: Progress, arrays: Mapping[str, np.ndarray]) -> bool:
+        if p.relaxation.checks < 3 or len(p.relaxation.drifts) < 2:
+            return False
+        remaining = p.relaxation.remaining
+        tol = self.limits.tol
+        if p.stage == 0:
+            return remaining <= max(0.02, tol)
+        if p.stage == 1:
+            return remaining <= max(2 * RELAXED_TOL * tol, 1e-4)
+        if p.stage == 3:
+            return remaining <= (p.target or RELAXED_TOL * tol)
+        reference = arrays["profile main"] if p.role != "main" else arrays[f"profile {p.reference}"]
+        moved = difference(arrays["profile"], reference)
+        return remaining <= max(RELAXED_TOL * tol, RELAXED * moved)
+
+    # -- deciding -----------------------------------------------------------------------------------------------------
+
+    def _next(self, iterate: Iterate, p: Progress) -> tuple[Iterate, Progress, Status | None]:
+        rate = p.relaxation.decay_rate
+        if rate is not None and not p.wandering:
+            p.relaxation.slowest = rate if p.relaxation.slowest is None else min(rate, p.relaxation.slowest)
+        if p.stage == 0:
+            dt = self.limits.dt or p.level.dt
+            return (*self._enter(iterate, p, Level(dt, self.order, p.level.bond), stage=1), None)
+        if p.role != "main":
+            return self._companion_done(iterate, p)
+        if self.limits.bond is not None and p.level.bond < self.limits.bond:
+            level = dataclasses.replace(p.level, bond=self.limits.bond)
+            return (*self._refine(iterate, p, level), None)
+        return self._act(iterate, p, self._decide(p))
+
+    def _decide(self, p: Progress) -> Action:
+        matching = {n: self._matching(p, n) for n in PARTS}
+        assert p.main is not None
+        return decide(p.main, self.limits, p.parts, p.clean, matching, p.wandering)
+
+    def _act(self, iterate: Iterate, p: Progress, action: Action) -> tuple[Iterate, Progress, Status | None]:
+        if action.kind == "finish":
+            if action.converged:
+                return iterate, p, Status.CONVERGED
+            return iterate, p, Status.STALLED_BY_TRUNCATION if action.truncated else Status.NOT_CONVERGED
+        if action.kind == "relax":
+            p.stage = 3
+            p.target = 0.3 * (p.parts["relaxation"] or 0.0)
+            p.relaxation = dataclasses.replace(p.relaxation, checks=0, best=math.inf, best_check=0)
+            return iterate, p, None
+        assert action.level is not None
+        if action.kind == "companion":
+            return (*self._companion(iterate, p, action.name, action.level), None)
+        return (*self._refine(iterate, p, action.level), None)
+
+    def _enter(self, iterate: Iterate, p: Progress, level: Level, *, stage: int) -> tuple[Iterate, Progress]:
+        """Let the main state go on at another level."""
+        state = self._main_state(iterate)
+        if level.bond != p.level.bond or self._use_svd:
+            state = self._fit(state, level.bond, iterate.step)
+        p.relaxation = self._record(level, p.relaxation)
+        p.level, p.stage, p.role, p.since, p.target = level, stage, "main", 0, None
+        p.parts["relaxation"], p.wandering = None, False
+        return dataclasses.replace(iterate, state=state), p
+
+    def _refine(self, iterate: Iterate, p: Progress, level: Level) -> tuple[Iterate, Progress]:
+        """The main state becomes the companion of its refinement."""
+        name = "truncation" if level.bond != p.level.bond else "time step"
+        arrays, companions = dict(iterate.arrays), dict(iterate.companions)
+        arrays[f"profile {name}"] = arrays["profile main"]
+        p.levels[name], p.reference = p.level, name
+        weight = 2.0 if name == "truncation" else time_step_weight(level.dt, p.level.dt, level.order)
+        p.weights[name] = weight
+        companions[name] = (iterate.state, weight)
+        companions.pop("relaxation", None)
+        if name == "truncation":
+            p.weights["discarded"] = (p.total_weight or 0.0) / p.level.dt**2
+        iterate = dataclasses.replace(iterate, arrays=arrays, companions=companions)
+        return self._enter(iterate, p, level, stage=2)
+
+    def _companion(self, iterate: Iterate, p: Progress, name: str, level: Level) -> tuple[Iterate, Progress]:
+        """Evolve a copy of the main state at a coarser level."""
+        state = self._fit(self._main_state(iterate), level.bond, iterate.step)
+        arrays, companions = dict(iterate.arrays), dict(iterate.companions)
+        arrays[f"profile {name}"] = arrays["profile"] = arrays["profile main"]
+        assert p.main is not None
+        weight = 2.0 if name == "truncation" else time_step_weight(p.main.dt, level.dt, level.order)
+        p.levels[name], p.weights[name] = level, weight
+        companions[name] = (state, weight)
+        p.relaxation = self._record(level, p.relaxation)
+        p.level, p.stage, p.role, p.since = level, 2, name, 0
+        return dataclasses.replace(iterate, arrays=arrays, companions=companions), p
+
+    def _companion_done(self, iterate: Iterate, p: Progress) -> tuple[Iterate, Progress, Status | None]:
+        name = p.role
+        arrays, companions = dict(iterate.arrays), dict(iterate.companions)
+        arrays[f"profile {name}"] = arrays["profile"]
+        assert p.main is not None
+        if name == "truncation":
+            p.weights["discarded"] = (p.total_weight or 0.0) / p.level.dt**2
+            p.weights[name] = truncation_weight((p.main_weight or 0.0) / p.main.dt**2, p.weights["discarded"])
+        else:
+            p.weights[name] = time_step_weight(p.main.dt, p.level.dt, p.level.order)
+        companions[name] = (companions[name][0], p.weights[name])
+        p.parts[name] = p.weights[name] * difference(arrays["profile main"], arrays["profile"])
+        p.levels[name] = p.level
+        p.clean[name] = p.parts[name]
+        arrays["profile"] = arrays["profile main"]
+        p.role, p.level, p.since, p.attempts = "main", p.main, 0, 0
+        p.relaxation = self._record(p.level, p.relaxation)
+        iterate = dataclasses.replace(iterate, arrays=arrays, companions=companions)
+        return self._act(iterate, p, self._decide(p))
+
+    # -- words --------------------------------------------------------------------------------------------------------
+
+    def _measures(self, p: Progress, drift: float) -> dict[str, float | None]:
+        return {
+            "time": p.time,
+            "dt": p.level.dt,
+            "bond_dimension": float(p.level.bond),
+            "drift": drift / p.relaxation.interval,
+            "discarded_weight": p.weight,
+            "error_estimate": p.error if p.error is not None and math.isfinite(p.error) else None,
+            "trace": p.trace,
+        }
+
+    def _message(self, p: Progress) -> str:
+        drift = f"{p.relaxation.drifts[-1] / p.relaxation.interval:.1e}" if p.relaxation.drifts else "-"
+        error = p.error
+        text = f"t = {p.time:.4g}, dt = {p.level.dt:.3g}, bond {p.level.bond}, drift {drift}"
+        if p.role != "main":
+            text += f", companion for the {p.role} error"
+        return text + (f", error {error:.1e}" if error is not None and math.isfinite(error) else "")
+
+    def _fraction(self, p: Progress) -> float | None:
+        error = sum(v if v is not None else math.inf for v in (p.parts[k] for k in PARTS))  # relaxation comes and goes
+        if not math.isfinite(error) or error <= 0:
+            return 0.05 if p.stage else 0.0
+        return float(min(0.99, max(0.05, math.log(error) / math.log(self.limits.tol)))) if self.limits.tol < 1 else None

@@ -1,0 +1,264 @@
+"""The method TEBD: knobs, support, cost, and the verbs of :class:`~mpo_transport.methods.Method`."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ...errors import InputError, NotSupportedError
+from ...model import Lindbladian
+from ...result import Certificate, Status
+from ...states import DenseState, MPOState, State
+from ...superoperator.mpo import lindbladian_mpo
+from ..base import Diagnostics, Estimate, Iterate, Method, Support, register_method
+from .engine import Engine, Progress
+from .evolve import Evolution
+from .plan import LARGEST_GATES, LARGEST_WINDOW, build_plan, gate_bytes, gate_refusal, position_order
+from .schedule import Limits
+from .splitting import ORDERS
+
+__all__ = ["TEBD", "TEBDWork"]
+
+# Bond dimension allowed when `max_bond` is not given.
+DEFAULT_MAX_BOND = 256
+# Largest simulated time when `max_time` is not given, in units of 1/Lambda.
+DEFAULT_TIME = 2e5
+
+
+@dataclass
+class TEBDWork:
+    """What ``prepare`` makes: the engine of the steady state or of the time evolution."""
+
+    model: Lindbladian
+    task: str
+    engine: Engine
+    evolution: Evolution
+
+
+@register_method
+@dataclass(frozen=True)
+class TEBD(Method):
+    """Time-evolving block decimation of the vectorised density matrix.
+
+    The density matrix is a real matrix product in the Hermitian operator basis; exp(L dt) is split into gates that are
+    carried over the chain with the orthogonality centre, cutting bonds by a range finder without an SVD.  Every knob
+    that is not given follows from ``tol``: the time step is shortened and the bond dimension enlarged until the
+    estimated error of local observables is below it.
+
+    Parameters
+    ----------
+    max_bond
+        Largest bond dimension (default 256).
+    cutoff
+        Relative weight that one truncation may discard; truncations are then SVDs and bond dimensions follow the state.
+        None: bond dimensions are grown in stages until their error is below the tolerance.
+    dt
+        Time step (unit: 1/energy, hbar = 1).  None: automatic.  With ``dt`` and ``max_bond`` both given the steady
+        state of exactly these two is returned, with the estimate of its error.
+    order
+        Order of the splitting, 2 or 4 (Blanes and Moan, J. Comput. Appl. Math. 142, 313 (2002)).
+    max_time
+        Largest simulated time of a search for the steady state.
+    iterations
+        Passes of the range finder per truncation, 1 or 2 (None: 2 where weight is being discarded).
+    initial_bond
+        Bond dimension of the first stages.
+
+    Raises
+    ------
+    InputError
+        For a knob out of range, naming it.
+
+    Notes
+    -----
+    Open chains, rings (folded), graphs and terms of any range; see :mod:`mpo_transport.methods.tebd.plan`.
+
+    Examples
+    --------
+    >>> TEBD(max_bond=32)
+    TEBD(max_bond=32, cutoff=None, dt=None, order=4, max_time=None, iterations=None, initial_bond=8)
+    """
+
+    name: ClassVar[str] = "tebd"
+    tasks: ClassVar[tuple[str, ...]] = ("steady_state", "evolve")
+
+    max_bond: int | None = None
+    cutoff: float | None = None
+    dt: float | None = None
+    order: int = 4
+    max_time: float | None = None
+    iterations: int | None = None
+    initial_bond: int = 8
+
+    def __post_init__(self) -> None:
+        _integer("max_bond", self.max_bond, 1)
+        _integer("initial_bond", self.initial_bond, 1)
+        _positive("dt", self.dt)
+        _positive("max_time", self.max_time)
+        if self.order not in ORDERS:
+            raise InputError(f"Argument `order` must be 2 or 4, but is {self.order!r}.", field="order")
+        if self.iterations not in (None, 1, 2):
+            raise InputError(
+                f"Argument `iterations` must be 1, 2 or None, but is {self.iterations!r}.", field="iterations"
+            )
+        if self.cutoff is not None and not (_is_number(self.cutoff) and 0 <= self.cutoff < 1):
+            raise InputError(f"Argument `cutoff` must be >= 0 and < 1, but is {self.cutoff!r}.", field="cutoff")
+
+    # -- before starting ----------------------------------------------------------------------------------------------
+
+    def supports(self, model: Lindbladian, task: str = "steady_state") -> Support:
+        if task not in self.tasks:
+            return Support(False, f"TEBD does steady states and time evolution, not {task!r}.")
+        if not model.lattice.is_bounded:
+            return Support(
+                False, "TEBD needs sites of finite dimension; give `levels` a number (for example levels=4)."
+            )
+        size, sites = gate_bytes(model)
+        if size > LARGEST_GATES:
+            return Support(False, gate_refusal(size, sites))
+        return Support(True, "every term fits into a gate on neighbouring sites of the matrix product.")
+
+    def estimate(self, model: Lindbladian, tol: float) -> Estimate:
+        support = self.supports(model)
+        if not support:
+            raise NotSupportedError(support.reason, field="method")
+        legs = [float(d) ** 2 for d in model.lattice.dims]
+        local, L = max(legs), model.L
+        exact = max((min(math.prod(legs[:k]), math.prod(legs[k:])) for k in range(1, L)), default=1.0)
+        guess = min(self.initial_bond * 2 ** max(0.0, -math.log10(tol) - 3), DEFAULT_MAX_BOND)
+        bond = min(float(self.max_bond or guess), exact)
+        window = local**2 if model.is_nearest_neighbour and not model.lattice.periodic else local**3
+        window = max(local**2, min(window, LARGEST_WINDOW)) if L > 1 else local
+        state = 8.0 * L * local * bond**2
+        block = 8.0 * window * bond**2
+        # eight different fractions of a step, on the left end, in the bulk and on the right end
+        gates = 8 * min(max(L - 1, 1), 3) * gate_bytes(model)[0]
+        steps = 200 * max(1.0, -math.log10(tol))
+        flops = 12 * L * (window * bond**3 * 5 + local**4 * bond**2 + 1e5) * steps
+        return Estimate(6 * state + 6 * block + gates, flops / 2e10, f"bond dimension {bond:.0f}")
+
+    def prepare(self, model: Lindbladian, *, tol: float, seed: int, task: str = "steady_state") -> TEBDWork:
+        support = self.supports(model, task)
+        if not support:
+            raise NotSupportedError(f"Method tebd does not support this model: {support.reason}", field="method")
+        if not _is_number(tol) or tol <= 0:
+            raise InputError(f"Argument `tol` must be a finite number > 0, but is {tol!r}.", field="tol")
+        plan = build_plan(model)
+        max_bond = self.max_bond or DEFAULT_MAX_BOND
+        exact = max(plan.bond_bounds(10**9))
+        rate = plan.rate or 1.0
+        limits = Limits(
+            tol=tol,
+            dt=self.dt,
+            bond=min(self.max_bond, exact) if self.dt and self.max_bond else None,
+            max_bond=min(max_bond, exact),
+            exact_bond=exact,
+            split=plan.kind != "exact",
+            min_dt=0.02 / rate,
+        )
+        engine = Engine(
+            model,
+            plan,
+            limits,
+            self.order,
+            self.initial_bond,
+            self.cutoff,
+            self.iterations,
+            self.max_time or DEFAULT_TIME / rate,
+            int(seed),
+        )
+        evolution = Evolution(model, plan, tol, self.order, self.dt, max_bond, self.cutoff)
+        return TEBDWork(model, task, engine, evolution)
+
+    # -- the verbs ----------------------------------------------------------------------------------------------------
+
+    def start(self, work: TEBDWork, initial: Any) -> Iterate:
+        if work.task == "evolve" and initial is None:
+            raise InputError("Argument `initial` is needed for a time evolution.", field="initial")
+        state = _initial_state(work.model, "mixed" if initial is None else initial)
+        if work.task == "evolve":
+            return work.evolution.begin(state)
+        return work.engine.begin(state, coarse=not isinstance(initial, MPOState))
+
+    def advance(self, work: TEBDWork, iterate: Iterate) -> tuple[Iterate, Diagnostics]:
+        return work.engine.advance(iterate)
+
+    def propagate(self, work: TEBDWork, iterate: Iterate, time: float) -> tuple[Iterate, Diagnostics]:
+        return work.evolution.propagate(iterate, time)
+
+    def certify(self, work: TEBDWork, iterate: Iterate, status: Status) -> Certificate:
+        state = iterate.state
+        assert isinstance(state, MPOState)
+        residual = lindbladian_mpo(work.model, state.order).residual(state)
+        bond = max(state.bond_dimensions, default=1)
+        if work.task == "evolve":
+            return work.evolution.certify(iterate, float(residual), bond)
+        p = Progress.from_json(iterate.scalars["tebd"])
+        weights = iterate.arrays.get("discarded weight", np.zeros(0))
+        limit = work.engine.limits
+        weight = float(weights.max(initial=0.0))
+        parts = {k: float(v) for k, v in p.parts.items() if v is not None}
+        return Certificate(
+            residual=float(residual),
+            trace=p.trace,
+            discarded_weight=weight,
+            bond_dimension=bond,
+            saturated=bool(bond >= limit.max_bond and bond < limit.exact_bond and weight > 0),
+            error_estimate=p.error,
+            error_parts=parts,
+            notes=(*_symmetry_notes(work.model), *_level_notes(p, work)),
+        )
+
+
+def _level_notes(p: Progress, work: TEBDWork) -> tuple[str, ...]:
+    if p.main is None:
+        return ()
+    return (f"order {p.main.order}, dt = {p.main.dt:.4g}, bond dimension {p.main.bond}, simulated time {p.time:.4g}.",)
+
+
+def _symmetry_notes(model: Lindbladian) -> tuple[str, ...]:
+    strong = [str(s) for s in model.conserved if s.strength == "strong"]
+    if not strong:
+        return ()
+    return (
+        f"The model has strong symmetries ({'; '.join(strong)}), hence several stationary states; this is the one that "
+        "is reached from the initial state.",
+    )
+
+
+def _initial_state(model: Lindbladian, initial: Any) -> MPOState:
+    """Return the initial state with the positions of the plan."""
+    order = position_order(model.lattice)
+    if not isinstance(initial, State):
+        return MPOState.product(model.lattice, initial, order)
+    if initial.lattice.dims != model.lattice.dims:
+        raise InputError("Argument `initial` must live on the same local spaces as the model.", field="initial")
+    if isinstance(initial, MPOState) and initial.order == order:
+        return initial.normalised()
+    if isinstance(initial, (MPOState, DenseState)):
+        return MPOState.from_dense(model.lattice, initial.to_dense(), order=order)
+    raise InputError(
+        f"Argument `initial` must be a name, one local state per site, or a dense or matrix-product state, but is "
+        f"{type(initial).__name__}.",
+        field="initial",
+    )
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, numbers.Real) and not isinstance(x, bool) and math.isfinite(x)
+
+
+def _integer(name: str, value: Any, smallest: int) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < smallest:
+        raise InputError(f"Argument `{name}` must be an integer >= {smallest}, but is {value!r}.", field=name)
+
+
+def _positive(name: str, value: Any) -> None:
+    if value is not None and not (_is_number(value) and value > 0):
+        raise InputError(f"Argument `{name}` must be a finite number > 0 or None, but is {value!r}.", field=name)

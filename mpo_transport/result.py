@@ -347,8 +347,9 @@ class Result:
         total = np.zeros(np.shape(value))
         for state, weight in self.companions.values():
             difference = np.abs(np.asarray(value) - np.asarray(self._evaluate(observable, state)))
-            # an accidental zero of one entry says nothing about its error: use the typical entry as a floor
-            total = total + weight * np.maximum(difference, np.median(difference))
+            # an accidentally small difference says nothing about the error of its entry: use the typical one as a floor
+            typical = np.sqrt(np.mean(difference**2)) if difference.size else 0.0
+            total = total + weight * np.maximum(difference, typical)
         return total[()]
 
     def save(self, path: Any) -> Any:

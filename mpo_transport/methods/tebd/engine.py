@@ -305,7 +305,7 @@ class Engine:
         if not self.limits.split:
             p.parts["time step"] = 0.0
         if p.level.bond >= self.limits.exact_bond and p.role == "main":
-            p.parts["truncation"] = 0.0
+            p.parts["truncation"] = p.weights["truncation"] = 0.0  # nothing is cut: a smaller bond says nothing
 
     @staticmethod
     def _matching(p: Progress, name: str) -> bool:

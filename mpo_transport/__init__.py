@@ -1,8 +1,90 @@
-"""Steady states and transport of open quantum chains: vectorised Lindbladians, matrix-product states, exact checks."""
+"""Steady states and transport of open quantum chains: vectorised Lindbladians, matrix-product states, exact checks.
 
-from . import models, superoperator
+>>> import mpo_transport as mt
+>>> model = mt.models.persistent_current(L=4, alpha=2.0, delta=1.5)
+>>> result = mt.steady_state(model, method=mt.ExactDiag())
+>>> float(result.expect(mt.observables.current(model))[0].round(6))
+0.570721
+"""
+
+from . import errors, models, observables, superoperator
+from ._version import __version__
+from .crosscheck import crosscheck
+from .errors import (
+    ConvergenceError,
+    DegenerateSteadyStateError,
+    FileFormatError,
+    InputError,
+    InsufficientMemoryError,
+    MpoTransportError,
+    MpoTransportWarning,
+    NotSupportedError,
+    RunConflictError,
+)
 from .lattice import Chain, Graph
+from .methods import TEBD, ClusterMeanField, ExactDiag
 from .model import Bath, CurrentKind, Jump, Lindbladian
 from .operators import Boson, LocalSpace, OpSum, Spin, SpinHalf, anticommutator, commutator, identity, op
-__all__ = ["Bath", "Boson", "Chain", "CurrentKind", "Graph", "Jump", "Lindbladian", "LocalSpace", "OpSum", "Spin", "SpinHalf",
-  "anticommutator", "commutator", "identity", "models", "op", "superoperator"]
+from .regression import correlation_function, power_spectrum
+from .result import Certificate, Evolution, Result, Status
+from .solve import Checkpoint, choose_method, evolve, resume, steady_state
+from .spec import RunSpec
+from .spectrum import Gap, Spectrum, gap, spectrum
+from .states import ClusterState, DenseState, MPOState
+from .storage import load
+
+__all__ = [
+    "TEBD",
+    "Bath",
+    "Boson",
+    "Certificate",
+    "Chain",
+    "Checkpoint",
+    "ClusterMeanField",
+    "ClusterState",
+    "ConvergenceError",
+    "CurrentKind",
+    "DegenerateSteadyStateError",
+    "DenseState",
+    "Evolution",
+    "ExactDiag",
+    "FileFormatError",
+    "Gap",
+    "Graph",
+    "InputError",
+    "InsufficientMemoryError",
+    "Jump",
+    "Lindbladian",
+    "LocalSpace",
+    "MPOState",
+    "MpoTransportError",
+    "MpoTransportWarning",
+    "NotSupportedError",
+    "OpSum",
+    "Result",
+    "RunConflictError",
+    "RunSpec",
+    "Spectrum",
+    "Spin",
+    "SpinHalf",
+    "Status",
+    "__version__",
+    "anticommutator",
+    "choose_method",
+    "commutator",
+    "correlation_function",
+    "crosscheck",
+    "errors",
+    "evolve",
+    "gap",
+    "identity",
+    "load",
+    "models",
+    "observables",
+    "op",
+    "power_spectrum",
+    "resume",
+    "spectrum",
+    "steady_state",
+    "superoperator",
+]

@@ -29,7 +29,6 @@ __all__ = ["CrossCheck", "CrossCheckRow", "crosscheck", "default_observables"]
 
 _ROUNDING = 1e-10  # differences below this are rounding, whatever the methods claim
 # Methods whose error falls only with the square root of the samples: a tight tolerance would take them days.
-_STATISTICAL = ("Trajectories", "PhaseSpace")
 _STATISTICAL_TOL = 0.05
 
 
@@ -243,7 +242,7 @@ def _row(
     model: Lindbladian, method: Method, observables: Mapping[str, Measurable], tol: float, seed: int | None
 ) -> CrossCheckRow:
     label = _label(method)
-    sampled = type(method).__name__ in _STATISTICAL and tol < _STATISTICAL_TOL
+    sampled = method.statistical and tol < _STATISTICAL_TOL
     tol = _STATISTICAL_TOL if sampled else tol
     begin = time.process_time()
     try:

@@ -30,7 +30,7 @@ class Support:
     reason: str
 
     def __bool__(self) -> bool:
-        return self.ok
+        return bool(self.ok)
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,14 @@ class Diagnostics:
 class Method(abc.ABC):
     """Base of all methods.  Subclasses are frozen dataclasses whose fields are the knobs.
 
-    ``tasks`` lists what the method can do: ``"steady_state"`` and/or ``"evolve"``.
+    ``name`` is the name of the class, as in specification files.  ``tasks`` lists what the method can do:
+    ``"steady_state"`` and/or ``"evolve"``.  ``statistical`` methods have sampling errors, so that each further digit
+    costs a factor of a hundred.
     """
 
     name: ClassVar[str]
     tasks: ClassVar[tuple[str, ...]] = ("steady_state",)
+    statistical: ClassVar[bool] = False
 
     @abc.abstractmethod
     def supports(self, model: Lindbladian, task: str = "steady_state") -> Support:

@@ -79,7 +79,7 @@ class ClusterMeanField(Method):
     max_steps: int = 20_000
     perturbation: float = 0.1
 
-    name: ClassVar[str] = "cluster_mean_field"
+    name: ClassVar[str] = "ClusterMeanField"
     tasks: ClassVar[tuple[str, ...]] = ("steady_state", "evolve")
 
     def __post_init__(self) -> None:

@@ -247,7 +247,7 @@ def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> RunSpec:
 
 def method_classes() -> dict[str, type[Method]]:
     """Return the methods by the name of their class, which is how a specification names them."""
-    return {cls.__name__: cls for cls in METHODS.values()}
+    return dict(METHODS)
 
 
 def _placed(error: InputError, section: str) -> InputError:

@@ -415,7 +415,7 @@ def test_models_that_do_not_fit_are_refused_with_the_reason():
     with pytest.raises(InputError, match="`uniform`"):
         ClusterMeanField(uniform=True).prepare(persistent_current(4, 2.0, 1.0, periodic=False), tol=1e-6, seed=0)
     with pytest.raises(InputError, match="no knob 'sise'"):
-        build_method("cluster_mean_field", {"sise": 2})
+        build_method("ClusterMeanField", {"sise": 2})
 
 
 def test_bad_starts_and_searches_are_refused():

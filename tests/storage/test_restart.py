@@ -153,8 +153,8 @@ METHODS_AND_MODELS = {
 }
 
 
-if "trajectories" in METHODS:
-    QUICK = METHODS["trajectories"](trajectories=8, burn_in=1.0, sampling_time=3.0)
+if "Trajectories" in METHODS:
+    QUICK = METHODS["Trajectories"](trajectories=8, burn_in=1.0, sampling_time=3.0)
     METHODS_AND_MODELS["trajectories"] = (QUICK, pumped_chain(3))
 COVERED = {type(method) for method, _ in METHODS_AND_MODELS.values()}
 METHODS_AND_MODELS |= {name: (cls(), pumped_chain(3)) for name, cls in METHODS.items() if cls not in COVERED}

@@ -10,14 +10,14 @@ ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 
 # The order of the rooms, the same as on the architecture page. A new top-level module gets its place here.
 ROWS = (
-    ("_version", "_threads", "errors", "reference"),
+    ("_version", "errors", "_threads", "reference"),
     ("operators", "lattice"),
     ("symmetry", "model", "models"),
     ("superoperator", "states", "result"),
-    ("observables", "methods"),
-    ("storage", "solve", "counting"),
+    ("observables", "certificate", "methods"),
+    ("storage", "solve", "spectrum", "regression", "counting"),
     ("spec", "sweep"),
-    ("analysis", "plotting", "cli", "__main__"),
+    ("analysis", "crosscheck", "plotting", "papers", "cli", "__main__"),
 )
 PLACE = {room: (row, line) for row, rooms in enumerate(ROWS) for line, room in enumerate(rooms)}
 SELF_CONTAINED = {"reference"}  # judges the rest, so it imports nothing of ours

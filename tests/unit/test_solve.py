@@ -269,7 +269,7 @@ def test_the_reason_is_kept_in_the_result():
 
 
 def test_mean_field_is_never_chosen_by_itself(monkeypatch):
-    only = {name: cls for name, cls in METHODS.items() if name == "cluster_mean_field"}
+    only = {name: cls for name, cls in METHODS.items() if name == "ClusterMeanField"}
     assert only
     monkeypatch.setattr(choice_module, "METHODS", only)
     with pytest.raises(NotSupportedError):

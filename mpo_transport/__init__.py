@@ -20,9 +20,10 @@ from .errors import (
     MpoTransportWarning,
     NotSupportedError,
     RunConflictError,
+    SaveError,
 )
 from .lattice import Chain, Graph
-from .methods import TEBD, ClusterMeanField, ExactDiag
+from .methods import TEBD, ClusterMeanField, ExactDiag, Trajectories
 from .model import Bath, CurrentKind, Jump, Lindbladian
 from .operators import Boson, LocalSpace, OpSum, Spin, SpinHalf, anticommutator, commutator, identity, op
 from .regression import correlation_function, power_spectrum
@@ -64,10 +65,12 @@ __all__ = [
     "Result",
     "RunConflictError",
     "RunSpec",
+    "SaveError",
     "Spectrum",
     "Spin",
     "SpinHalf",
     "Status",
+    "Trajectories",
     "__version__",
     "anticommutator",
     "choose_method",

@@ -338,7 +338,10 @@ class Result:
     def _error(self, observable: Measurable | OpSum, value: Any) -> Any:
         operators = (observable,) if isinstance(observable, OpSum) else getattr(observable, "operators", None)
         standard_error = getattr(self.state, "standard_error", None)
-        if operators is not None and standard_error is not None:  # a sampled state knows its statistics: two sigma
+        if standard_error is not None:  # a sampled state knows its statistics: two sigma
+            if operators is None:
+                jackknife = getattr(self.state, "jackknife_error")  # noqa: B009
+                return np.asarray(2 * jackknife(lambda state: self._evaluate(observable, state)))[()]
             return np.reshape(2 * standard_error(operators), np.shape(value))[()]
         scale = float(getattr(observable, "norm", 1.0))
         if not self.companions:

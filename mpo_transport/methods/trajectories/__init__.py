@@ -1,0 +1,5 @@
+"""Quantum trajectories: jump unravelling with exact waiting times, sectors, reproducible streams, honest errors."""
+
+from .method import Trajectories
+
+__all__ = ["Trajectories"]

@@ -30,6 +30,7 @@ __all__ = ["CrossCheck", "CrossCheckRow", "crosscheck", "default_observables"]
 _ROUNDING = 1e-10  # differences below this are rounding, whatever the methods claim
 # Methods whose error falls only with the square root of the samples: a tight tolerance would take them days.
 _STATISTICAL_TOL = 0.05
+_SIGMAS = 2.0  # two claimed errors (four standard errors) before a statistical method counts as contradicting
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class CrossCheckRow:
         Observable name -> largest absolute difference from the reference method.
     seconds
         CPU time.
+    statistical
+        Whether the claimed errors are two standard errors of a sample: of many values some lie outside.
     """
 
     label: str
@@ -59,6 +62,7 @@ class CrossCheckRow:
     errors: Mapping[str, Any] = field(default_factory=dict)
     differences: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    statistical: bool = False
 
     @property
     def ran(self) -> bool:
@@ -92,8 +96,8 @@ class CrossCheck:
             return None
         verdicts = []
         for name, difference in row.differences.items():
-            allowed = row.claimed(name) + np.nan_to_num(base.claimed(name))
-            if math.isnan(allowed):
+            allowed = sum((_SIGMAS if r.statistical else 1) * np.nan_to_num(r.claimed(name)) for r in (row, base))
+            if math.isnan(row.claimed(name)):
                 return None
             verdicts.append(difference <= allowed + _ROUNDING)
         return all(verdicts)
@@ -266,7 +270,7 @@ def _row(
     if result.status is not Status.CONVERGED:
         remarks.append(result.status.explanation)
     remarks += result.certificate.notes
-    return CrossCheckRow(label, result.status.value, " ".join(remarks), values, errors, {}, seconds)
+    return CrossCheckRow(label, result.status.value, " ".join(remarks), values, errors, {}, seconds, method.statistical)
 
 
 def _label(method: Method) -> str:
@@ -298,4 +302,4 @@ def _with_differences(row: CrossCheckRow, base: CrossCheckRow) -> CrossCheckRow:
         for name, value in row.values.items()
         if name in base.values
     }
-    return CrossCheckRow(row.label, row.status, row.reason, row.values, row.errors, differences, row.seconds)
+    return dataclasses.replace(row, differences=differences)

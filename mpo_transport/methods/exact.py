@@ -1,4 +1,4 @@
-"""Exact steady states and dynamics in the full operator space."""
+"""Exact steady states and dynamics, in the full operator space or in its totally symmetric part."""
 
 from __future__ import annotations
 
@@ -14,10 +14,22 @@ from ..lattice import Lattice
 from ..model import Lindbladian
 from ..result import Certificate, Status
 from ..states import DenseState, State
+from ..states.base import check_same_spaces
+from ..superoperator.symmetric_sector import SectorPlan
 from .base import Diagnostics, Estimate, Iterate, Method, Support, register_method
 from .exact_evolve import Propagator
 from .exact_krylov import deepest
 from .exact_manifold import stationary_states
+from .exact_orbits import (
+    FULL_SPACE,
+    OrbitWork,
+    advance_orbits,
+    certify_orbits,
+    estimate_orbits,
+    orbit_manifold,
+    orbit_plan,
+    start_orbits,
+)
 from .exact_report import Work, error_estimate, final_status, is_complete, notes_of, plan_text, strong_sectors
 from .exact_sectors import STORED_ENTRIES_LIMIT, split_generator, stored_entries
 from .exact_stages import Ledger, Settings, finish, step
@@ -26,7 +38,7 @@ __all__ = ["ExactDiag"]
 
 _LARGEST_DIMENSION = 4096
 _ALWAYS_DENSE = 48
-_SOLVERS = ("auto", "dense", "direct", "iterative")
+_SOLVERS = ("auto", "orbits", "dense", "direct", "iterative")
 _LARGEST_BLOCK = {"dense": 6000, "direct": 20000}
 
 
@@ -35,23 +47,28 @@ _LARGEST_BLOCK = {"dense": 6000, "direct": 20000}
 class ExactDiag(Method):
     """Steady state and time evolution of the whole density matrix, exact up to rounding, with the uniqueness checked.
 
-    Solves L rho = 0, Tr rho = 1 in the real Hermitian operator basis, block by block (see :mod:`.exact_sectors`).  The
-    cost grows as D^2 = prod d_j^2: spins up to about L = 10 within a minute on one core.
+    Solves L rho = 0, Tr rho = 1 in the real Hermitian operator basis, block by block (see :mod:`.exact_sectors`), or,
+    from 4096 operators on, in the operators that share all symmetries of the model: translations, reflections, U(1)
+    charges and parities found from its text (see :mod:`.exact_orbits`).  The cost grows as their number,
+    that is D^2 = prod d_j^2 over the order of the group: uniform rings of 12 spins and chains of 10 take seconds.
 
     Parameters
     ----------
     solver
         How a block of n operators is treated.  ``"dense"``: singular values and eigenvalues, O(n^3), also reports
         undamped oscillations; ``"direct"``: sparse LU; ``"iterative"``: GCROT with a one-site preconditioner.
-        ``"auto"``: dense up to ``dense_limit``, direct up to ``direct_limit``, then iterative.  (Blocks of up to
-        48 operators are always dense.)
+        ``"orbits"``: the totally symmetric sector.  ``"auto"``: orbits where they pay; blocks of the full space are
+        dense up to ``dense_limit``, direct up to ``direct_limit``, then iterative.  (Blocks of up to 48 operators are
+        always dense.)
     rtol
         Relative residual |A y - b| / |b| at which the iterative solver stops.
     max_iterations
         Largest number of products with the generator in one iterative solve.
     check_uniqueness
-        Whether to look for further stationary operators; ``"auto"`` is yes.  With False, iterative blocks are not
-        searched and the certificate says so.
+        Whether to look for further stationary operators.  ``"auto"``: prove uniqueness where possible (the state is
+        positive definite, and H and the jumps generate all operators), else search the full space of up to 70000
+        operators; True: of any size.  With False, iterative blocks are not searched.  The certificate says what was
+        done.
     dense_limit, direct_limit
         Block sizes up to which the dense and the direct solver are chosen.
     depth
@@ -115,10 +132,14 @@ class ExactDiag(Method):
                 return Support(False, f"site {j} is an unbounded mode: give `levels` a number for an exact solution.")
         D = math.prod(int(d) for d in model.lattice.dims)
         if D > _LARGEST_DIMENSION:
+            plan = self._orbit_plan(model, task)
+            if plan is not None:
+                return Support(True, f"symmetry leaves about {plan.size:.3g} unknowns.")
             return Support(
                 False,
                 f"the Hilbert space has dimension {D:.3g}, so the density matrix alone takes "
-                f"{16.0 * D * D / 2**30:.3g} GiB; exact solutions are offered up to dimension {_LARGEST_DIMENSION}.",
+                f"{16.0 * D * D / 2**30:.3g} GiB; exact solutions are offered up to dimension {_LARGEST_DIMENSION}, "
+                "and beyond for steady states with enough symmetry.",
             )
         return Support(True, f"the Hilbert space has dimension {D}, small enough for the whole density matrix.")
 
@@ -127,6 +148,9 @@ class ExactDiag(Method):
         D = math.prod(float(d) for d in model.lattice.dims)
         if not self.supports(model):
             return Estimate(64.0 * D * D, None, "not supported")
+        plan = self._orbit_plan(model, "steady_state")
+        if plan is not None:
+            return estimate_orbits(plan)
         size = D * D
         entries = stored_entries(model)
         block = size / 2 if model.has_weak_parity else size
@@ -150,13 +174,33 @@ class ExactDiag(Method):
             return self.solver
         return "dense" if size <= self.dense_limit else "direct" if size <= self.direct_limit else "iterative"
 
+    def _orbit_plan(self, model: Lindbladian, task: str) -> SectorPlan | None:
+        if task != "steady_state" or self.solver not in ("auto", "orbits"):
+            return None
+        return orbit_plan(model, forced=self.solver == "orbits")
+
     # -- steady state -------------------------------------------------------------------------------------------------
 
-    def prepare(self, model: Lindbladian, *, tol: float, seed: int, task: str = "steady_state") -> Work:
-        """Return the generator, its blocks and the solver of each."""
+    def prepare(self, model: Lindbladian, *, tol: float, seed: int, task: str = "steady_state") -> Work | OrbitWork:
+        """Return the generator, its blocks and the solver of each; or its totally symmetric sector."""
         support = self.supports(model, task)
         if not support:
             raise NotSupportedError(f"ExactDiag cannot treat this model: {support.reason}", field="method")
+        plan = self._orbit_plan(model, task)
+        if plan is None:
+            return self._full_work(model, tol, seed)
+        D = math.prod(plan.dims)
+        search = self.check_uniqueness is True or (self.check_uniqueness == "auto" and D * D <= FULL_SPACE)
+        settings = self._settings(seed)
+        return OrbitWork(
+            model, tol, settings, plan, search and D <= _LARGEST_DIMENSION, lambda: self._full_work(model, tol, seed)
+        )
+
+    def _settings(self, seed: int) -> Settings:
+        check = self.check_uniqueness is not False
+        return Settings(self.rtol, self.max_iterations, self.depth, int(seed), check)
+
+    def _full_work(self, model: Lindbladian, tol: float, seed: int) -> Work:
         generator = split_generator(model, store=True if self.solver in _LARGEST_BLOCK else None)
         if not math.isfinite(generator.norm):
             raise InputError(
@@ -170,23 +214,32 @@ class ExactDiag(Method):
                     f"than {_LARGEST_BLOCK[kind]}; use solver='iterative'.",
                     field="solver",
                 )
-        check = self.check_uniqueness is not False
-        settings = Settings(self.rtol, self.max_iterations, self.depth, int(seed), check)
+        settings = self._settings(seed)
         propagator = Propagator(generator, float(np.clip(tol * 1e-2, 1e-13, 1e-6)))
         return Work(
             model, tol, settings, generator, plan, plan_text(generator, plan), strong_sectors(model), propagator
         )
 
-    def start(self, work: Work, initial: Any) -> Iterate:
+    def start(self, work: Work | OrbitWork, initial: Any) -> Iterate:
         """Return the first iterate from a named state, a list of local states, a State, or None (maximally mixed)."""
+        if isinstance(work, OrbitWork):
+            given = None if initial is None else _initial_state(work.model.lattice, initial).coefficients()
+            return start_orbits(work, given)
         state = _initial_state(work.model.lattice, "mixed" if initial is None else initial)
         x = state.coefficients()
         ledger = Ledger.begin(work.generator, None if initial is None else x)
         arrays = {**ledger.arrays, **({} if initial is None else {"initial": x}), "x": x}
         return Iterate(state, 0, {**ledger.numbers, "solver": work.text, "time": 0.0}, arrays)
 
-    def advance(self, work: Work, iterate: Iterate) -> tuple[Iterate, Diagnostics]:
+    def advance(self, work: Work | OrbitWork, iterate: Iterate) -> tuple[Iterate, Diagnostics]:
         """Do one piece of work: all factorised blocks, or about a second of iterations."""
+        if isinstance(work, OrbitWork):
+            if _on_orbits(iterate):
+                moved = advance_orbits(work, iterate)
+                if moved is not None:
+                    return moved
+                return _into_full_space(work, iterate)
+            work = work.full
         ledger = _ledger(iterate)
         while ledger.numbers["stage"] != "finish":
             k = ledger.numbers["sector"]
@@ -218,8 +271,12 @@ class ExactDiag(Method):
         moved = Iterate(state, iterate.step + 1, numbers, arrays)
         return moved, Diagnostics(status, measures, message, 1.0 if status is not None else None)
 
-    def certify(self, work: Work, iterate: Iterate, status: Status) -> Certificate:
+    def certify(self, work: Work | OrbitWork, iterate: Iterate, status: Status) -> Certificate:
         """Return residual, error estimate, number of stationary operators, and remarks."""
+        if isinstance(work, OrbitWork):
+            if _on_orbits(iterate):
+                return certify_orbits(work, iterate)
+            work = work.full
         state = iterate.state
         assert isinstance(state, DenseState)
         x = state.coefficients()
@@ -236,8 +293,12 @@ class ExactDiag(Method):
             notes=tuple(notes_of(work, iterate)),
         )
 
-    def manifold(self, work: Work, iterate: Iterate) -> tuple[State, ...]:
+    def manifold(self, work: Work | OrbitWork, iterate: Iterate) -> tuple[State, ...]:
         """Return stationary states that span the manifold, extremal ones first; empty if the steady state is unique."""
+        if isinstance(work, OrbitWork):
+            if _on_orbits(iterate):
+                return orbit_manifold(work, iterate)
+            work = work.full
         right, left = iterate.arrays.get("right"), iterate.arrays.get("left")
         if right is None or left is None or not len(right) or len(right) != len(left):
             return ()
@@ -278,15 +339,28 @@ def _is_real(value: Any) -> bool:
     return isinstance(value, (numbers.Real, np.generic)) and not isinstance(value, bool)
 
 
+def _on_orbits(iterate: Iterate) -> bool:
+    return str(iterate.scalars["stage"]).startswith("orbits")
+
+
+def _into_full_space(work: OrbitWork, iterate: Iterate) -> tuple[Iterate, Diagnostics]:
+    """Go on in the full operator space, from what was found in the symmetric sector."""
+    lattice = work.model.lattice
+    usable = not iterate.scalars["stalled"] and np.all(np.isfinite(iterate.arrays["z"]))
+    state = DenseState(lattice, iterate.state.to_dense()) if usable else DenseState.product(lattice, "mixed")
+    x = state.coefficients()
+    ledger = Ledger.begin(work.full.generator, x)
+    kept = {k: v for k, v in iterate.arrays.items() if k == "initial"}
+    numbers = {**ledger.numbers, "solver": work.full.text, "time": 0.0}
+    moved = Iterate(state, iterate.step + 1, numbers, {**ledger.arrays, **kept, "x": x})
+    message = "uniqueness does not follow from the state: searching the full operator space"
+    return moved, Diagnostics(None, {"products": float(iterate.scalars["products"])}, message)
+
+
 def _initial_state(lattice: Lattice, initial: Any) -> DenseState:
     if not isinstance(initial, State):
         return DenseState.product(lattice, initial)
-    if tuple(initial.lattice.dims) != tuple(lattice.dims):
-        raise InputError(
-            f"Argument `initial` is a state of local dimensions {initial.lattice.dims}, but the model has "
-            f"{lattice.dims}.",
-            field="initial",
-        )
+    check_same_spaces(lattice, initial, "initial")
     return DenseState(lattice, initial.to_dense())
 
 

@@ -1,9 +1,10 @@
-"""Representations of a density matrix: dense, matrix-product, cluster product, mixture of pure states."""
+"""Representations of a density matrix: dense, matrix-product, cluster product, mixture of pure states, orbits of operator strings."""
 
 from .base import STATES, State, local_density_matrices, register_state
 from .cluster import ClusterState
 from .dense import DenseState
 from .ensemble import EnsembleState
 from .mpo import MPOState
+from .orbit import OrbitState
 
-__all__ = ["STATES", "ClusterState", "DenseState", "EnsembleState", "MPOState", "State", "local_density_matrices", "register_state"]
+__all__ = ["STATES", "ClusterState", "DenseState", "EnsembleState", "MPOState", "OrbitState", "State", "local_density_matrices", "register_state"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -80,6 +80,11 @@ class State(abc.ABC):
 
     def expect(self, operator: OpSum) -> complex:
         """Return <O> = Tr(O rho)/Tr(rho) of an operator sum."""
+        if not isinstance(operator, OpSum):
+            raise InputError(
+                f"Argument `operator` must be an OpSum built with op(...), but is {type(operator).__name__}.",
+                field="operator",
+            )
         check_sites(self.lattice, operator.sites)
         if not operator:
             return 0j
@@ -88,11 +93,33 @@ class State(abc.ABC):
 
     def overlap(self, other: State) -> float:
         """Return Tr(rho sigma) for two states with trace 1."""
+        check_same_spaces(self.lattice, other, "other")
         return float(np.real(np.vdot(self.to_dense(), other.to_dense())))
+
+
+def check_same_spaces(lattice: Lattice, state: Any, name: str) -> None:
+    """Raise unless ``state`` is a state on local spaces like those of the lattice: same kinds, dimensions, charges."""
+    if not isinstance(state, State):
+        raise InputError(f"Argument `{name}` must be a state, but is {type(state).__name__}.", field=name)
+    mine, theirs = (
+        [(s.kind, int(s.dim), s.number) if s.is_bounded else (s.kind,) for s in x.spaces] for x in (lattice, state.lattice)
+    )
+    if mine != theirs:
+        raise InputError(
+            f"Argument `{name}` lives on other local spaces ({_labels(state.lattice)}) than these ({_labels(lattice)}).",
+            field=name,
+        )
+
+
+def _labels(lattice: Lattice) -> str:
+    labels = [s.label for s in lattice.spaces]
+    return f"{len(labels)} x {labels[0]}" if len(set(labels)) == 1 else ", ".join(labels)
 
 
 def check_sites(lattice: Lattice, sites: Sequence[int]) -> None:
     """Raise if a site is not on the lattice or listed twice."""
+    if not isinstance(sites, Iterable):
+        raise InputError(f"Argument `sites` must be a list of sites, but is {sites!r}.", field="sites")
     if len(set(sites)) != len(tuple(sites)):
         raise InputError(f"Argument `sites` must not repeat a site, but is {tuple(sites)}.", field="sites")
     for s in sites:
@@ -107,8 +134,8 @@ def local_density_matrices(lattice: Lattice, initial: Any) -> list[np.ndarray]:
     ----------
     initial
         ``"up"`` and ``"down"`` (spins: largest and smallest S^z), ``"vacuum"`` (bosons: empty; spins: down, N = 0),
-        ``"mixed"`` (maximally mixed), or a list with one entry per site: the occupation n (the basis state with N = n),
-        a state vector of length d, or a (d, d) density matrix.
+        ``"mixed"`` (maximally mixed), or a list with one entry per site: one of these names, the occupation n (the
+        basis state with N = n), a state vector of length d, or a (d, d) density matrix.
 
     Raises
     ------
@@ -117,6 +144,11 @@ def local_density_matrices(lattice: Lattice, initial: Any) -> list[np.ndarray]:
     """
     if isinstance(initial, str):
         return [_named(space, initial) for space in lattice.spaces]
+    if not isinstance(initial, Iterable) or isinstance(initial, Mapping):
+        raise InputError(
+            f"Argument `initial` must be a name, a list with one entry per site or a state, but is {initial!r}.",
+            field="initial",
+        )
     entries = list(initial)
     if len(entries) != lattice.L:
         raise InputError(
@@ -151,7 +183,16 @@ def _basis_state(d: int, k: int) -> np.ndarray:
 
 def _local(space: LocalSpace, entry: Any, site: int) -> np.ndarray:
     d = int(space.dim)
-    array = np.asarray(entry, dtype=complex)
+    if isinstance(entry, str):
+        return _named(space, entry)
+    try:
+        array = np.asarray(entry, dtype=complex)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"Initial state of site {site} must be a name, an occupation, a vector of length {d} or a {d} x {d} "
+            f"matrix, but is {entry!r}.",
+            field="initial",
+        ) from None
     if array.ndim == 0:
         if space.number is None or array.real not in space.number or array.imag:
             raise InputError(

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError, NotSupportedError
 from ..lattice import Lattice
-from .base import Key, State, check_sites, refuse_dense, register_state
+from .base import Key, State, check_same_spaces, check_sites, refuse_dense, register_state
 
 __all__ = ["ClusterState"]
 
@@ -133,6 +133,8 @@ class ClusterState(State):
     def reduced(self, sites: Sequence[int]) -> np.ndarray:
         check_sites(self.lattice, sites)
         sites = [int(s) for s in sites]
+        if not sites:
+            raise InputError("Argument `sites` must name at least one site.", field="sites")
         dims = {s: int(self.lattice.spaces[s].dim) for s in sites}
         refuse_dense(float(np.prod([float(d) for d in dims.values()])), _REDUCED_LIMIT)
         clusters = sorted({self._home[s][0] for s in sites})
@@ -172,6 +174,7 @@ class ClusterState(State):
         return self.reduced(range(self.L))
 
     def overlap(self, other: State) -> float:
+        check_same_spaces(self.lattice, other, "other")
         if not isinstance(other, ClusterState) or other.partition != self.partition:
             return super().overlap(other)
         pairs = zip(self.owner, other.owner, strict=True)

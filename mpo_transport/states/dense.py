@@ -164,8 +164,10 @@ class DenseState(State):
 
     def reduced(self, sites: Sequence[int]) -> np.ndarray:
         """Return the reduced density matrix of the listed sites, (D, D) complex, trace 1, first listed site slowest."""
-        sites = tuple(int(s) if isinstance(s, np.integer) else s for s in sites)
         check_sites(self.lattice, sites)
+        sites = tuple(int(s) for s in sites)
+        if not sites:
+            raise InputError("Argument `sites` must name at least one site.", field="sites")
         ascending = tuple(sorted(sites))
         matrix = self._marginal(ascending) / self._trace
         if sites == ascending:
@@ -235,6 +237,8 @@ def _dims(lattice: Lattice) -> tuple[int, ...]:
 
 
 def _dimension(lattice: Lattice) -> int:
+    if not isinstance(lattice, Lattice):
+        raise InputError("Argument `lattice` must be a Chain or a Graph.", field="lattice")
     for j, space in enumerate(lattice.spaces):
         if not space.is_bounded:
             raise InputError(

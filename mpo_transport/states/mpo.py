@@ -8,6 +8,7 @@ Hilbert-Schmidt norm of rho is the Euclidean norm of x; the trace is its product
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,7 +31,7 @@ from ..superoperator.train import (
     train_log_norm,
     train_singular_values,
 )
-from .base import Key, State, check_sites, local_density_matrices, refuse_dense, register_state
+from .base import Key, State, check_same_spaces, check_sites, local_density_matrices, refuse_dense, register_state
 from .mpo_environments import Environments, product_values
 
 __all__ = ["MPOState"]
@@ -273,12 +274,7 @@ class MPOState(State):
         InputError
             If the states live on different local spaces.
         """
-        if other.lattice.dims != self.lattice.dims:
-            raise InputError(
-                f"Argument `other` must live on the local dimensions {self.lattice.dims}, but has "
-                f"{other.lattice.dims}.",
-                field="other",
-            )
+        check_same_spaces(self.lattice, other, "other")
         if not isinstance(other, MPOState) or other.order != self.order:
             return super().overlap(other)
         sign, log = train_log_inner(self.tensors, other.tensors)
@@ -400,15 +396,15 @@ def _checked_tensors(lattice: Lattice, order: tuple[int, ...], tensors: Sequence
 
 
 def _check_truncation(max_bond: int | None, cutoff: float) -> None:
-    if max_bond is not None and (isinstance(max_bond, bool) or int(max_bond) != max_bond or max_bond < 1):
+    whole = isinstance(max_bond, (int, np.integer)) and not isinstance(max_bond, bool)
+    if max_bond is not None and not (whole and max_bond >= 1):
         raise InputError(f"Argument `max_bond` must be an integer >= 1 or None, but is {max_bond!r}.", field="max_bond")
-    if not 0 <= cutoff < 1:
+    if not isinstance(cutoff, numbers.Real) or not 0 <= cutoff < 1:
         raise InputError(f"Argument `cutoff` must be >= 0 and < 1, but is {cutoff!r}.", field="cutoff")
 
 
 def _nonempty(lattice: Lattice, sites: Sequence[int]) -> Sequence[int]:
-    sites = tuple(sites)
-    if not sites:
-        raise InputError("Argument `sites` must name at least one site.", field="sites")
     check_sites(lattice, sites)
-    return sites
+    if not tuple(sites):
+        raise InputError("Argument `sites` must name at least one site.", field="sites")
+    return tuple(sites)

@@ -61,7 +61,7 @@ class Lattice:
 def _spaces(space: LocalSpace | Sequence[LocalSpace], L: int) -> tuple[LocalSpace, ...]:
     if isinstance(space, LocalSpace):
         return (space,) * L
-    spaces = tuple(space)
+    spaces = tuple(space) if isinstance(space, Sequence) else ()
     if len(spaces) != L or not all(isinstance(s, LocalSpace) for s in spaces):
         raise InputError(f"Argument `space` must be one LocalSpace or a list of {L} of them.", field="space")
     return spaces
@@ -93,6 +93,8 @@ class Chain(Lattice):
     def __init__(self, L: int, space: LocalSpace | Sequence[LocalSpace], *, periodic: bool = False) -> None:
         if isinstance(L, bool) or not isinstance(L, (int, np.integer)) or L < 1:
             raise InputError(f"Argument `L` must be an integer >= 1, but is {L!r}.", field="L")
+        if not isinstance(periodic, (bool, np.bool_)):
+            raise InputError(f"Argument `periodic` must be True or False, but is {periodic!r}.", field="periodic")
         if periodic and L < 3:
             raise InputError(
                 f"Argument `L` must be at least 3 for a ring, but is {L}: with two sites the bonds (0, 1) and (1, 0) "
@@ -145,10 +147,15 @@ class Graph(Lattice):
     def __init__(
         self, edges: Iterable[Bond] | np.ndarray, space: LocalSpace | Sequence[LocalSpace], *, L: int | None = None
     ) -> None:
-        array: Any = np.asarray(edges if isinstance(edges, np.ndarray) else list(edges))
+        if L is not None and (isinstance(L, bool) or not isinstance(L, (int, np.integer)) or L < 1):
+            raise InputError(f"Argument `L` must be an integer >= 1 or None, but is {L!r}.", field="L")
+        try:
+            array: Any = np.asarray(edges if isinstance(edges, np.ndarray) else list(edges))
+        except (TypeError, ValueError):
+            raise InputError("Argument `edges` must be pairs (i, j) or an adjacency matrix.", field="edges") from None
         if array.ndim == 2 and array.shape[0] == array.shape[1] and isinstance(edges, np.ndarray):
-            if not np.array_equal(array, array.T):
-                raise InputError("An adjacency matrix must be symmetric.", field="edges")
+            if not np.array_equal(array, array.T) or np.any(np.diag(array)):
+                raise InputError("An adjacency matrix must be symmetric with a zero diagonal.", field="edges")
             L = array.shape[0] if L is None else L
             pairs = [
                 (int(i), int(j)) for i in range(array.shape[0]) for j in range(i + 1, array.shape[0]) if array[i, j]
@@ -160,7 +167,7 @@ class Graph(Lattice):
         else:
             raise InputError("Argument `edges` must be pairs (i, j) or an adjacency matrix.", field="edges")
         count = L if L is not None else 1 + max((max(p) for p in pairs), default=0)
-        count = count if isinstance(space, LocalSpace) else len(tuple(space))
+        count = len(space) if isinstance(space, Sequence) else int(count)
         seen = set()
         for i, j in pairs:
             if i == j or not (0 <= i < count and 0 <= j < count):

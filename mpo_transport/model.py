@@ -23,7 +23,7 @@ from .lattice import Graph, Lattice
 from .operators import OpSum
 from .symmetry import Symmetry, conserved_charges, hermiticity_defect, implies_total_parity
 
-__all__ = ["Bath", "CurrentKind", "Jump", "Lindbladian"]
+__all__ = ["Bath", "CurrentKind", "Jump", "Lindbladian", "checked_model"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,10 @@ class Jump:
                 field="rate",
             )
         object.__setattr__(self, "rate", float(rate))
+        if self.label is not None and not isinstance(self.label, str):
+            raise InputError(f"Argument `label` must be a text or None, but is {self.label!r}.", field="label")
+        if self.charge is not None and not _is_finite(self.charge):
+            raise InputError(f"Argument `charge` must be a finite number or None, but is {self.charge!r}.", field="charge")
 
 
 @dataclass(frozen=True)
@@ -165,16 +169,19 @@ class Lindbladian:
         hamiltonian = OpSum() if hamiltonian is None else hamiltonian
         if not isinstance(hamiltonian, OpSum):
             raise InputError("Argument `hamiltonian` must be an OpSum built with op(...).", field="hamiltonian")
-        jumps = tuple(jumps)
-        if not all(isinstance(j, Jump) for j in jumps):
-            raise InputError("Argument `jumps` must be a list of Jump(...) objects.", field="jumps")
+        jumps = tuple(_items(jumps, Jump, "jumps"))
+        for name_, mapping in (("parameters", parameters), ("currents", currents)):
+            if mapping is not None and not isinstance(mapping, Mapping):
+                raise InputError(f"Argument `{name_}` must be a mapping from names to values.", field=name_)
+        if not isinstance(name, str):
+            raise InputError(f"Argument `name` must be a text, but is {name!r}.", field="name")
         set_(self, "lattice", lattice)
         set_(self, "hamiltonian", hamiltonian)
         set_(self, "jumps", jumps)
         set_(self, "name", name)
         set_(self, "parameters", MappingProxyType(dict(parameters or {})))
         set_(self, "currents", MappingProxyType(dict(currents or {})))
-        set_(self, "baths", tuple(baths))
+        set_(self, "baths", tuple(_items(baths, Bath, "baths")))
         self._validate()
 
     def _validate(self) -> None:
@@ -189,6 +196,8 @@ class Lindbladian:
                 field="hamiltonian",
             )
         for name, kind in self.currents.items():
+            if not isinstance(kind, CurrentKind):
+                raise InputError(f"Current {name!r} must be a CurrentKind(...), but is {kind!r}.", field="currents")
             if len(kind.coefficients) != len(self.lattice.bonds):
                 raise InputError(
                     f"Current {name!r} needs one coefficient per bond ({len(self.lattice.bonds)}), but has "
@@ -260,6 +269,33 @@ class Lindbladian:
                 f"  symmetries     : {'; '.join(map(str, self.conserved)) or 'none found'}",
             ]
         )
+
+
+def checked_model(model: Any) -> Lindbladian:
+    """Return the model, or raise :class:`InputError` (field ``model``)."""
+    if not isinstance(model, Lindbladian):
+        raise InputError(
+            f"Argument `model` must be a Lindbladian (see mpo_transport.models), but is {type(model).__name__}.",
+            field="model",
+        )
+    return model
+
+
+def _is_finite(x: Any) -> bool:
+    return isinstance(x, numbers.Real) and not isinstance(x, bool) and math.isfinite(x)
+
+
+def _items(values: Any, kind: type, name: str) -> list[Any]:
+    """Return the values as a list, all of one kind."""
+    items = list(values) if isinstance(values, Iterable) and not isinstance(values, (str, Mapping, OpSum)) else [values]
+    wrong = [v for v in items if not isinstance(v, kind)]
+    if wrong or not isinstance(values, Iterable):
+        raise InputError(
+            f"Argument `{name}` must be a list of {kind.__name__}(...) objects, but "
+            f"{'contains' if isinstance(values, Iterable) else 'is'} {(wrong or items)[0]!r}.",
+            field=name,
+        )
+    return items
 
 
 def _check_operators(lattice: Lattice, operator: OpSum, where: str) -> None:

@@ -70,7 +70,8 @@ class LocalSpace:
     Raises
     ------
     InputError
-        For a dimension below 2 or a matrix of the wrong shape or with non-finite entries.
+        For a dimension below 2, a matrix of the wrong shape or with non-finite entries, a matrix that contradicts the
+        meaning of its name ("Z" that is not Hermitian, "Sp" and "Sm" that are not adjoint), or bad charges.
 
     Examples
     --------
@@ -89,6 +90,8 @@ class LocalSpace:
     def __post_init__(self) -> None:
         if not self.label:
             object.__setattr__(self, "label", f"{self.kind}({self.dim})")
+        if not isinstance(self.operators, Mapping):
+            raise InputError("Argument `operators` must be a mapping from names to matrices.", field="operators")
         if self.dim == math.inf:
             if any(name not in _STANDARD for name in self.operators):
                 raise InputError(
@@ -98,12 +101,15 @@ class LocalSpace:
                 )
             object.__setattr__(self, "operators", MappingProxyType({}))
             return
-        if int(self.dim) != self.dim or self.dim < 2:
+        if not _is_whole(self.dim) or self.dim < 2:
             raise InputError(f"Argument `dim` must be an integer >= 2, but is {self.dim!r}.", field="dim")
         object.__setattr__(self, "dim", int(self.dim))
         frozen: dict[str, np.ndarray] = {"I": np.eye(int(self.dim))}
         for name, matrix in self.operators.items():
             frozen[name] = _checked_matrix(name, matrix, int(self.dim))
+        _check_meanings(frozen)
+        if self.number is not None:
+            object.__setattr__(self, "number", _checked_charges(self.number, frozen))
         for matrix in frozen.values():
             matrix.setflags(write=False)
         object.__setattr__(self, "operators", MappingProxyType(frozen))
@@ -184,8 +190,23 @@ class LocalSpace:
         return LocalSpace(self.kind, self.dim, merged, self.number, self.label)
 
 
+def _is_whole(value: Any) -> bool:
+    """Whether a value is a finite real number without a fractional part."""
+    return (
+        isinstance(value, numbers.Real)
+        and not isinstance(value, (bool, np.bool_))
+        and math.isfinite(value)
+        and value == int(value)
+    )
+
+
 def _checked_matrix(name: str, matrix: Any, dim: int) -> np.ndarray:
-    array = np.array(matrix, dtype=complex)
+    if not isinstance(name, str) or not _NAME.match(name.removesuffix(".dag")):
+        raise InputError(f"Operator name {name!r} must be a plain identifier.", field="operators")
+    try:
+        array = np.array(matrix, dtype=complex)
+    except (TypeError, ValueError):
+        raise InputError(f"Operator {name!r} must be a {dim} x {dim} matrix of numbers.", field="operators") from None
     if array.shape != (dim, dim):
         raise InputError(
             f"Operator {name!r} must be a {dim} x {dim} matrix, but has shape {array.shape}.", field="operators"
@@ -193,6 +214,33 @@ def _checked_matrix(name: str, matrix: Any, dim: int) -> np.ndarray:
     if not np.all(np.isfinite(array)):
         raise InputError(f"Operator {name!r} has entries that are not finite.", field="operators")
     return array.real.copy() if not np.any(array.imag) else array
+
+
+def _check_meanings(matrices: Mapping[str, np.ndarray]) -> None:
+    """Adjoints are taken by name, so a matrix must have the adjoint that its name promises."""
+    for name, matrix in matrices.items():
+        partner = adjoint_name(name)
+        if partner not in matrices:
+            continue
+        if np.abs(matrices[partner] - matrix.conj().T).max() > 1e-12 * max(1.0, np.abs(matrix).max()):
+            meaning = "Hermitian" if partner == name else f"the adjoint of {partner!r}"
+            raise InputError(f"Operator {name!r} must be {meaning}; choose another name.", field="operators")
+    if not np.array_equal(matrices["I"], np.eye(len(matrices["I"]))):
+        raise InputError("Operator 'I' must be the identity; choose another name.", field="operators")
+
+
+def _checked_charges(number: Any, matrices: Mapping[str, np.ndarray]) -> tuple[float, ...]:
+    """Return the charges of the basis states; those of a space with an "N" are its diagonal."""
+    try:
+        charges = np.array(number, dtype=float)
+    except (TypeError, ValueError):
+        charges = np.zeros(0)
+    dim = len(matrices["I"])
+    if charges.shape != (dim,) or not np.all(np.isfinite(charges)):
+        raise InputError(f"Argument `number` must hold {dim} finite numbers, but is {number!r}.", field="number")
+    if "N" in matrices and np.abs(matrices["N"] - np.diag(charges)).max() > 1e-12 * max(1.0, np.abs(charges).max()):
+        raise InputError("Argument `number` must be the diagonal of the operator 'N'.", field="number")
+    return tuple(charges.tolist())
 
 
 def Spin(S: float) -> LocalSpace:
@@ -244,7 +292,7 @@ def Boson(levels: float) -> LocalSpace:
     """
     if levels == math.inf:
         return LocalSpace("boson", math.inf, {}, None, "Boson(inf)")
-    if isinstance(levels, bool) or not isinstance(levels, numbers.Real) or levels != int(levels) or levels < 2:
+    if not _is_whole(levels) or levels < 2:
         raise InputError(f"Argument `levels` must be an integer >= 2 or math.inf, but is {levels!r}.", field="levels")
     dim = int(levels)
     lower = np.diag(np.sqrt(np.arange(1.0, dim)), 1)
@@ -285,7 +333,7 @@ class OpSum:
     def __init__(self, terms: Mapping[Any, complex] | None = None) -> None:
         merged: dict[Key, complex] = {}
         for factors, coefficient in (terms or {}).items():
-            key = _canonical(factors)
+            key = _checked_key(factors)
             merged[key] = merged.get(key, 0) + _checked_scalar(coefficient)
         self._terms: dict[Key, complex] = {k: c for k, c in sorted(merged.items(), key=_order) if c != 0}
 
@@ -347,10 +395,15 @@ class OpSum:
         return self * other if isinstance(other, numbers.Number) else NotImplemented
 
     def __truediv__(self, other: Any) -> OpSum:
-        return self * (1 / _checked_scalar(other)) if isinstance(other, numbers.Number) else NotImplemented
+        if not isinstance(other, numbers.Number):
+            return NotImplemented
+        divisor = _checked_scalar(other)
+        if divisor == 0:
+            raise InputError("An OpSum cannot be divided by zero.", field="coefficient")
+        return self * (1 / divisor)
 
     def __pow__(self, power: int) -> OpSum:
-        if not isinstance(power, int) or power < 0:
+        if isinstance(power, bool) or not isinstance(power, numbers.Integral) or power < 0:
             raise InputError(f"Powers of an OpSum must be integers >= 0, but is {power!r}.", field="power")
         out = identity()
         for _ in range(power):
@@ -411,6 +464,20 @@ def _canonical(factors: Iterable[Factor]) -> Key:
     return tuple(sorted(kept, key=lambda f: f[1]))
 
 
+def _checked_key(factors: Any) -> Key:
+    try:
+        valid = all(isinstance(n, str) and isinstance(s, (int, np.integer)) and s >= 0 for n, s in factors)
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise InputError(
+            f"Argument `terms` must map products ((name, site), ...) to coefficients, but contains {factors!r}; build "
+            "operators with op(name, site).",
+            field="terms",
+        )
+    return _canonical(factors)
+
+
 def _adjoint(key: Key) -> Key:
     return tuple((adjoint_name(n), s) for n, s in reversed(key))
 
@@ -421,7 +488,10 @@ def _order(item: tuple[Key, complex]) -> tuple[Any, ...]:
 
 
 def _checked_scalar(value: Any) -> complex:
-    number = complex(value)
+    try:
+        number = complex(value)
+    except (TypeError, ValueError):
+        raise InputError(f"Coefficients of an OpSum must be numbers, but one is {value!r}.", field="coefficient") from None
     if not (math.isfinite(number.real) and math.isfinite(number.imag)):
         raise InputError(f"Coefficients of an OpSum must be finite, but one is {value!r}.", field="coefficient")
     return number

@@ -25,7 +25,14 @@ import numpy as np
 from .lattice import Lattice
 from .operators import Boson, LocalSpace, OpSum
 
-__all__ = ["Symmetry", "conserved_charges", "hermiticity_defect", "implies_total_parity", "support_matrices"]
+__all__ = [
+    "Symmetry",
+    "charge_changes",
+    "conserved_charges",
+    "hermiticity_defect",
+    "implies_total_parity",
+    "support_matrices",
+]
 
 _NEGLIGIBLE = 1e-12
 _DENSE_LIMIT = 1024
@@ -102,6 +109,16 @@ def conserved_charges(
     found += [Symmetry("Z2", "strong", w) for w in new_strong]
     found += [Symmetry("Z2", "weak", w) for w in _beyond(weak_z2, [*weak_u1, *strong_z2], modulus=2)]
     return tuple(found)
+
+
+def charge_changes(lattice: Lattice, operator: OpSum, weights: Sequence[int]) -> set[int]:
+    """Return the amounts by which an operator changes the charge Q = sum_j w_j N_j.
+
+    >>> from mpo_transport import Chain, SpinHalf, op
+    >>> sorted(charge_changes(Chain(2, SpinHalf()), op("X", 0) * op("Sp", 1), (1, 1)))
+    [0, 2]
+    """
+    return {sum(weights[site] * change for site, change in delta) for delta in _parts(lattice, operator)}
 
 
 def implies_total_parity(symmetries: Sequence[Symmetry], L: int) -> bool:

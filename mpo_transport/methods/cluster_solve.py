@@ -113,11 +113,15 @@ def _inverse(jacobian: sp.csr_array, active: np.ndarray) -> Callable[[np.ndarray
     """Return the map f -> J^-1 f on the active coefficients (least squares where J is singular)."""
     block = jacobian[active][:, active]
     if len(active) > DENSE_LIMIT:
-        factored = spla.splu(sp.csc_array(block))
+        try:
+            factored = spla.splu(sp.csc_array(block))
+        except RuntimeError:  # exactly singular: a shift far below the rates makes the step along zero modes finite
+            shift = 1e-12 * float(np.abs(block.data).max(initial=1e-300))
+            factored = spla.splu(sp.csc_array(block - shift * sp.eye_array(len(active))))
         return lambda f: np.asarray(factored.solve(f))
     dense = block.toarray()
     if len(active) > 300:  # a full least-squares solve is slow; it is needed only where LU is singular
-        lu, pivots = sla.lu_factor(dense, check_finite=False)
+        lu, pivots, _ = sla.lapack.dgetrf(dense)
         diagonal = np.abs(np.diag(lu))
         if diagonal.min() > 1e-13 * diagonal.max():
             return lambda f: np.asarray(sla.lu_solve((lu, pivots), f))

@@ -128,12 +128,21 @@ def _parameters(values: dict[str, Any]) -> dict[str, Any]:
     return {k: values[k] for k in inspect.signature(persistent_current).parameters}
 
 
+_LARGEST_AMPLITUDE = 1e150
+
+
 def _amplitudes(alpha: Any, beta: Any, gamma: Any, delta: Any, count: int) -> dict[str, np.ndarray]:
     a = per_item(alpha, count, "alpha", "pair")
     d = per_item(delta, count, "delta", "pair")
     b = d.conj() if beta is None else per_item(beta, count, "beta", "pair")
     c = a.conj() if gamma is None else per_item(gamma, count, "gamma", "pair")
-    return {"alpha": a, "beta": b, "gamma": c, "delta": d}
+    amplitudes = {"alpha": a, "beta": b, "gamma": c, "delta": d}
+    for name, values in amplitudes.items():
+        if np.any(np.abs(values) > _LARGEST_AMPLITUDE):
+            raise InputError(
+                f"Argument `{name}` is too large: its square, a rate, overflows; rescale the unit of energy.", field=name
+            )
+    return amplitudes
 
 
 def _dissipators(

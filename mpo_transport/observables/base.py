@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import numpy as np
 
 from ..errors import InputError, did_you_mean
 from ..lattice import Lattice
-from ..model import Lindbladian
+from ..model import Lindbladian, checked_model
 from ..operators import OpSum
 from ..states import State
 from .algebra import operator_norm
@@ -136,9 +137,19 @@ OBSERVABLES = MappingProxyType(_OBSERVABLES)
 
 
 def register_observable(function: Any) -> Any:
-    """Decorator: make an observable known to the specification files and the command line under its own name."""
-    _OBSERVABLES[function.__name__] = function
-    return function
+    """Decorator: make an observable known to the specification files and the command line under its own name.
+
+    A first argument ``model`` is checked to be one.
+    """
+    checked = function
+    if next(iter(inspect.signature(function).parameters), None) == "model":
+
+        @functools.wraps(function)
+        def checked(model: Lindbladian, *args: Any, **kwargs: Any) -> Any:
+            return function(checked_model(model), *args, **kwargs)
+
+    _OBSERVABLES[function.__name__] = checked
+    return checked
 
 
 def build_observable(model: Lindbladian, name: str, /, **arguments: Any) -> Observable | StateFunction:

@@ -7,7 +7,7 @@ transpose (1/2 for a Bell pair).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from typing import Any
 
@@ -17,7 +17,7 @@ import scipy.linalg
 from ..errors import InputError, NotSupportedError
 from ..lattice import Lattice
 from ..states import State, local_density_matrices
-from ..states.base import check_sites
+from ..states.base import check_same_spaces, check_sites
 from ..states.cluster import ClusterState
 from ..states.dense import DenseState
 from ..states.mpo import MPOState
@@ -127,8 +127,8 @@ def operator_entropy(cut: int | None = None, order: float = 1) -> StateFunction:
     order = _checked_order(order)
 
     def at(state: State, where: int) -> float:
-        if not 1 <= where < state.L:
-            raise InputError(f"Argument `cut` must be from 1 to L-1 = {state.L - 1}, but is {where!r}.", field="cut")
+        if isinstance(where, bool) or not isinstance(where, (int, np.integer)) or not 1 <= where < state.L:
+            raise InputError(f"Argument `cut` must be an integer from 1 to L-1 = {state.L - 1}, but is {where!r}.", field="cut")
         return _shannon(np.asarray(state.operator_schmidt(where)) ** 2, order)
 
     def value(state: State) -> Any:
@@ -187,14 +187,16 @@ def fidelity(target: Any) -> StateFunction:
 
     def value(state: State) -> float:
         if isinstance(target, State):
-            if target.lattice.dims != state.lattice.dims:
-                raise InputError("Argument `target` lives on another lattice than the state.", field="target")
+            check_same_spaces(state.lattice, target, "target")
             if abs(target.purity() - 1) < 1e-12:
                 return float(state.overlap(target))
             return _uhlmann(_whole(state), _whole(target))
         if isinstance(target, np.ndarray) and target.ndim == 2 and target.shape[0] == target.shape[1] != state.L:
             return _uhlmann(_whole(state), _checked_target(target, state.lattice))
-        locals_ = local_density_matrices(state.lattice, target)
+        try:
+            locals_ = local_density_matrices(state.lattice, target)
+        except InputError as error:
+            raise InputError(f"Argument `target` is no state of this lattice: {error}", field="target") from None
         if all(abs(np.linalg.norm(m) - 1) < 1e-12 for m in locals_):
             return float(state.overlap(_product_like(state, locals_)))
         sigma = np.ones((1, 1))
@@ -221,10 +223,12 @@ def top_population() -> StateFunction:
 
 
 def _listed(sites: Sites) -> tuple[int, ...]:
-    chosen = (sites,) if isinstance(sites, (int, np.integer)) else tuple(sites)
+    if not isinstance(sites, (int, np.integer, Iterable)):
+        raise InputError(f"Argument `sites` must be a site or a list of sites, but is {sites!r}.", field="sites")
+    chosen = tuple(sites) if isinstance(sites, Iterable) else (sites,)
     if not chosen:
         raise InputError("Argument `sites` must name at least one site.", field="sites")
-    return tuple(chosen)
+    return chosen
 
 
 def _named(word: str, sites: tuple[int, ...]) -> str:

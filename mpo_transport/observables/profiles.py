@@ -54,6 +54,7 @@ def profile(model: Lindbladian, name: str, species: str | None = None) -> Observ
 
 def _sites_with(lattice: Lattice, name: str, species: str | None = None) -> tuple[int, ...]:
     spaces = lattice.spaces
+    _check_name(name)
     chosen = [j for j, s in enumerate(spaces) if species is None or species in (s.kind, s.label)]
     if not chosen:
         known = {s.kind for s in spaces} | {s.label for s in spaces}
@@ -105,16 +106,18 @@ def correlation(
     (Z(0) Z(4),)
     """
     lattice = model.lattice
+    for name in (a, b):
+        _check_name(name)
     matrix = pairs is None
     if pairs is not None:
         if sites is not None:
             raise InputError("Arguments `sites` and `pairs` exclude each other.", field="pairs")
-        chosen = [(int(i), int(j)) for i, j in pairs]
+        chosen = _pairs(pairs)
         for name, pair_sites in ((a, [i for i, _ in chosen]), (b, [j for _, j in chosen])):
             _require(lattice, name, pair_sites, "pairs")
         shape: tuple[int, ...] | None = None
     else:
-        rows = _sites_with(lattice, a) if sites is None else tuple(int(s) for s in sites)
+        rows = _sites_with(lattice, a) if sites is None else tuple(sites)
         columns = _sites_with(lattice, b) if sites is None else rows
         _require(lattice, a, rows, "sites")
         _require(lattice, b, columns, "sites")
@@ -158,6 +161,21 @@ def _connected(plain: Observable, lattice: Lattice, a: str, b: str, pairs: list[
     )
 
 
+def _pairs(pairs: Any) -> list[tuple[int, int]]:
+    try:
+        chosen = [(i, j) for i, j in pairs]
+    except (TypeError, ValueError):
+        raise InputError(f"Argument `pairs` must be a list of pairs (i, j), but is {pairs!r}.", field="pairs") from None
+    if not chosen:
+        raise InputError("Argument `pairs` must hold at least one pair of sites.", field="pairs")
+    return chosen
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str):
+        raise InputError(f"Argument `name` must be the name of an operator, but is {name!r}.", field="name")
+
+
 def _require(lattice: Lattice, name: str, sites: Sequence[int], field: str) -> None:
     check_sites(lattice, tuple(dict.fromkeys(sites)))
     for s in sites:
@@ -180,6 +198,11 @@ def variance(operator: OpSum, lattice: Lattice | None = None) -> StateFunction:
     >>> variance(op("Z", 0) + op("Z", 1)).name
     'variance'
     """
+    if not isinstance(operator, OpSum):
+        raise InputError(
+            f"Argument `operator` must be an OpSum built with op(...), but is {type(operator).__name__}.",
+            field="operator",
+        )
     square = operator.dag * operator
     norm = sum(abs(c) for _, c in operator) ** 2
     if lattice is not None:

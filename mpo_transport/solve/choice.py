@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..errors import InputError, InsufficientMemoryError, NotSupportedError
 from ..methods import METHODS, Estimate, Method
-from ..model import Lindbladian
+from ..model import Lindbladian, checked_model
+from .inputs import checked_tol
 from .resources import memory_limit, readable_bytes
 
 __all__ = ["check_method", "choose_method"]
@@ -20,8 +22,8 @@ _AUTOMATIC = ("ExactDiag", "TEBD")
 def choose_method(model: Lindbladian, task: str = "steady_state", tol: float = 1e-6) -> tuple[Method, str]:
     """Return a method for a model, with default knobs, and the reason in one sentence.
 
-    Exact diagonalisation where it fits comfortably (a minute, 2 GiB and half of the memory at hand), else sweeps on a
-    matrix-product density matrix, else exact diagonalisation if it fits at all.
+    Exact diagonalisation where it fits comfortably (a minute, 2 GiB and half of the memory at hand), else whichever of
+    exact diagonalisation and sweeps on a matrix-product density matrix is foreseen to be faster.
 
     Raises
     ------
@@ -30,6 +32,8 @@ def choose_method(model: Lindbladian, task: str = "steady_state", tol: float = 1
     InsufficientMemoryError
         If those that do need more memory than there is.
     """
+    checked_model(model)
+    checked_tol(tol)
     limit, source = memory_limit()
     refused: list[str] = []
     fitting: list[tuple[Method, Estimate]] = []
@@ -49,10 +53,9 @@ def choose_method(model: Lindbladian, task: str = "steady_state", tol: float = 1
             return method, f"the model is small enough to be solved exactly ({_describe(estimate)})."
         fitting.append((method, estimate))
     if fitting:
-        method, estimate = next((f for f in fitting if type(f[0]).__name__ != "ExactDiag"), fitting[0])
+        method, estimate = min(fitting, key=lambda f: math.inf if f[1].seconds is None else f[1].seconds)
         others = [*refused, *too_large]
-        if len(fitting) > 1:
-            others.append(f"exact diagonalisation would be slow ({_describe(fitting[0][1])})")
+        others += [f"{m.name} would be slower ({_describe(e)})" for m, e in fitting if m is not method]
         why = "; ".join(o.rstrip(".") for o in others)
         return method, f"it supports the model and fits ({_describe(estimate)})" + (f"; {why}." if why else ".")
     if too_large:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..certificate import common_checks
-from ..errors import ConvergenceError
+from ..errors import ConvergenceError, InputError
 from ..methods import Diagnostics, Iterate, Method
 from ..model import Lindbladian
 from ..result import Certificate, Evolution, Measurement, Status
@@ -91,6 +91,8 @@ def evolve(
     tol, seed, place = checked_tol(tol), checked_seed(seed), checked_checkpoint(checkpoint)
     on_failure = checked_on_failure(on_failure)
     measured = checked_observables(observables, model)
+    if initial is None:
+        raise InputError("Argument `initial` is needed for a time evolution.", field="initial")
     if method is not None:
         check_method(method, model, "evolve", tol)
     if spec is None and place is not None:

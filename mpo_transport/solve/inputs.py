@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, did_you_mean
-from ..model import Lindbladian
+from ..model import Lindbladian, checked_model
 from ..observables import Observable
 from ..operators import OpSum
 from ..states import State
@@ -29,16 +29,6 @@ __all__ = [
 ]
 
 ON_FAILURE = ("raise", "return")
-
-
-def checked_model(model: Any) -> Lindbladian:
-    """Return the model, or raise :class:`InputError` (field ``model``)."""
-    if not isinstance(model, Lindbladian):
-        raise InputError(
-            f"Argument `model` must be a Lindbladian (see mpo_transport.models), but is {type(model).__name__}.",
-            field="model",
-        )
-    return model
 
 
 def checked_tol(tol: Any) -> float:

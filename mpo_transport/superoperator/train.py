@@ -47,10 +47,11 @@ def checked_order(length: int, order: Sequence[int] | None) -> tuple[int, ...]:
     """
     if order is None:
         return tuple(range(length))
-    sites = tuple(int(s) for s in order)
-    if sorted(sites) != list(range(length)):
+    sites = tuple(order)
+    whole = all(isinstance(s, (int, np.integer)) for s in sites)
+    if not whole or sorted(sites) != list(range(length)):
         raise InputError(f"Argument `order` must list every site 0..{length - 1} once, but is {sites}.", field="order")
-    return sites
+    return tuple(int(s) for s in sites)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,17 @@ from ...states import MPOState
 from ..base import Diagnostics, Iterate
 from .measure import difference, enlarge, profile
 from .plan import Plan, overflow_sentence
-from .schedule import Action, Level, Limits, Relaxation, decide, previous_bond, time_step_weight, truncation_weight
+from .schedule import (
+    RELAXATION_SAFETY,
+    Action,
+    Level,
+    Limits,
+    Relaxation,
+    decide,
+    previous_bond,
+    time_step_weight,
+    truncation_weight,
+)
 from .window import Truncator, run_passes
 
 __all__ = ["Engine", "Progress"]
@@ -289,7 +299,7 @@ class Engine:
     def _measure_parts(self, p: Progress, arrays: Mapping[str, np.ndarray]) -> None:
         if p.role == "main":
             r = p.relaxation
-            p.parts["relaxation"] = r.noise if p.wandering else r.remaining
+            p.parts["relaxation"] = r.noise if p.wandering else RELAXATION_SAFETY * r.remaining
             p.main, p.main_weight = p.level, p.total_weight
             if self._matching(p, "truncation") and "discarded" in p.weights:
                 now = (p.total_weight or 0.0) / p.level.dt**2
@@ -361,7 +371,7 @@ class Engine:
             return iterate, p, Status.STALLED_BY_TRUNCATION if action.truncated else Status.NOT_CONVERGED
         if action.kind == "relax":
             p.stage = 3
-            p.target = 0.3 * (p.parts["relaxation"] or 0.0)
+            p.target = 0.3 * (p.parts["relaxation"] or 0.0) / RELAXATION_SAFETY
             p.relaxation = dataclasses.replace(p.relaxation, checks=0, best=math.inf, best_check=0)
             return iterate, p, None
         assert action.level is not None

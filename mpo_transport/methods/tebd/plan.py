@@ -22,7 +22,7 @@ from ...superoperator import gate, local_generators, spectral_radius
 from ...superoperator.terms import embed
 from .splitting import layer_sequence, sweep_sequence
 
-__all__ = ["Op", "Pass", "Plan", "Term", "build_plan", "gate_bytes", "position_order"]
+__all__ = ["Geometry", "Op", "Pass", "Plan", "Term", "build_geometry", "build_plan", "gate_bytes", "position_order"]
 
 Sites = tuple[int, ...]
 
@@ -101,8 +101,8 @@ def gate_bytes(model: Lindbladian) -> tuple[float, Sites]:
     return worst
 
 
-class Plan:
-    """Terms, their windows and groups, and the compiled passes of a number of steps.
+class Geometry:
+    """Windows and groups of terms of which only the positions are known: enough to count operations.
 
     Attributes
     ----------
@@ -110,30 +110,24 @@ class Plan:
         Site at every position.
     kind
         "exact" (all terms commute trivially or there is only one: no splitting error), "layers" or "sweeps".
-    rate
-        Largest modulus of an eigenvalue of a term: the stiffest local rate Lambda.
     uses_swaps
         Whether some term needs swaps (then truncations use the SVD).
     """
 
-    def __init__(self, lattice: Lattice, terms: Sequence[Term]) -> None:
+    def __init__(self, lattice: Lattice, supports: Sequence[Sites]) -> None:
         self.lattice = lattice
         self.order = position_order(lattice)
         self.dims = tuple(int(lattice.dims[s]) for s in self.order)
-        self.terms = tuple(sorted(terms, key=lambda t: (t.positions[0], t.positions[-1], t.positions)))
-        self.ops = [self._ops(k) for k in range(len(self.terms))]
+        self.supports = tuple(sorted(supports, key=lambda p: (p[0], p[-1], p)))
+        self.ops = [self._ops(k) for k in range(len(self.supports))]
         self.uses_swaps = any(len(ops) > 1 for ops in self.ops)
-        self.groups = _two_groups(self.terms)
+        self.groups = _two_groups(self.supports)
         self.kind = "sweeps" if self.groups is None else "exact" if not all(self.groups) else "layers"
-        self._rates: dict[bytes, float] = {}
-        self.rate = max((self._radius(t.generator) for t in self.terms), default=0.0)
-        self._gates: dict[tuple[bytes, float], np.ndarray] = {}
-        self._compiled: dict[tuple[float, int, int], list[Pass]] = {}
 
     # -- windows ------------------------------------------------------------------------------------------------------
 
     def _ops(self, k: int) -> list[Op]:
-        positions = self.terms[k].positions
+        positions = self.supports[k]
         first, last = positions[0], positions[-1]
         size = np.prod([float(d) ** 2 for d in self.dims[first : last + 1]])
         compact = last - first + 1 == len(positions)
@@ -147,6 +141,61 @@ class Plan:
             swaps += [Op(q, q + 1) for q in range(p, target)]
         legs = tuple(range(last - len(positions) + 1, last + 1))
         return [*swaps, Op(legs[0], last, legs, k), *reversed(swaps)]
+
+    # -- sizes --------------------------------------------------------------------------------------------------------
+
+    def bond_bounds(self, max_bond: int) -> list[int]:
+        """Return the largest useful bond dimensions, at most ``max_bond`` (entry k: left of position k; 0 and L: 1)."""
+        L = len(self.dims)
+        left, right = [1.0] * (L + 1), [1.0] * (L + 1)
+        for k in range(L):
+            left[k + 1] = min(left[k] * self.dims[k] ** 2, 1e9)
+        for k in range(L - 1, -1, -1):
+            right[k] = min(right[k + 1] * self.dims[k] ** 2, 1e9)
+        return [int(min(a, b, max_bond)) for a, b in zip(left, right, strict=True)]
+
+    def flops_per_step(self, bond: int, order: int, iterations: int) -> float:
+        """Return a rough count of floating-point operations of one step at one bond dimension."""
+        count = len(self.passes_per_step(order))
+        bounds = self.bond_bounds(bond)
+        total = 0.0
+        for ops in self.ops:
+            for op in ops:
+                block = float(np.prod([self.dims[p] ** 2 for p in range(op.start, op.stop + 1)]))
+                l, r = bounds[op.start], bounds[op.stop + 1]
+                legs = float(np.prod([self.dims[p] ** 2 for p in op.legs])) if op.legs else 1.0
+                m = max(bounds[op.start + 1], 1)
+                factor = 30.0 if self.uses_swaps else 2.0 + 4.0 * iterations
+                total += l * r * block * (factor * m + 2 * legs) + 3e4
+        share = 0.5 if self.kind == "layers" else 1.0
+        moves = 0.0 if self.kind == "sweeps" else sum(8.0 * b**3 * self.dims[0] ** 2 for b in bounds)
+        return count * (share * total + moves)
+
+    def passes_per_step(self, order: int) -> list[float]:
+        """Return the fractions of the passes of one step (their number is the cost of a step)."""
+        if self.kind == "exact":
+            return [1.0]
+        return [c for _, c in layer_sequence(order, 1)][:-1] if self.kind == "layers" else sweep_sequence(order)
+
+
+class Plan(Geometry):
+    """The terms on their positions, and the compiled passes of a number of steps.
+
+    Attributes
+    ----------
+    terms
+        In the order of their positions.
+    rate
+        Largest modulus of an eigenvalue of a term: the stiffest local rate Lambda.
+    """
+
+    def __init__(self, lattice: Lattice, terms: Sequence[Term]) -> None:
+        super().__init__(lattice, [t.positions for t in terms])
+        self.terms = tuple(sorted(terms, key=lambda t: (t.positions[0], t.positions[-1], t.positions)))
+        self._rates: dict[bytes, float] = {}
+        self.rate = max((self._radius(t.generator) for t in self.terms), default=0.0)
+        self._gates: dict[tuple[bytes, float], np.ndarray] = {}
+        self._compiled: dict[tuple[float, int, int], list[Pass]] = {}
 
     def _radius(self, generator: np.ndarray) -> float:
         key = generator.tobytes()
@@ -237,40 +286,16 @@ class Plan:
                 raise InputError(overflow_sentence(dt, self.rate), field="dt") from problem
         return self._gates[key]
 
-    # -- sizes --------------------------------------------------------------------------------------------------------
 
-    def bond_bounds(self, max_bond: int) -> list[int]:
-        """Return the largest useful bond dimensions, at most ``max_bond`` (entry k: left of position k; 0 and L: 1)."""
-        L = len(self.dims)
-        left, right = [1.0] * (L + 1), [1.0] * (L + 1)
-        for k in range(L):
-            left[k + 1] = min(left[k] * self.dims[k] ** 2, 1e9)
-        for k in range(L - 1, -1, -1):
-            right[k] = min(right[k + 1] * self.dims[k] ** 2, 1e9)
-        return [int(min(a, b, max_bond)) for a, b in zip(left, right, strict=True)]
-
-    def flops_per_step(self, bond: int, order: int, iterations: int) -> float:
-        """Return a rough count of floating-point operations of one step at one bond dimension."""
-        count = len(self.passes_per_step(order))
-        bounds = self.bond_bounds(bond)
-        total = 0.0
-        for ops in self.ops:
-            for op in ops:
-                block = float(np.prod([self.dims[p] ** 2 for p in range(op.start, op.stop + 1)]))
-                l, r = bounds[op.start], bounds[op.stop + 1]
-                legs = float(np.prod([self.dims[p] ** 2 for p in op.legs])) if op.legs else 1.0
-                m = max(bounds[op.start + 1], 1)
-                factor = 30.0 if self.uses_swaps else 2.0 + 4.0 * iterations
-                total += l * r * block * (factor * m + 2 * legs) + 3e4
-        share = 0.5 if self.kind == "layers" else 1.0
-        moves = 0.0 if self.kind == "sweeps" else sum(8.0 * b**3 * self.dims[0] ** 2 for b in bounds)
-        return count * (share * total + moves)
-
-    def passes_per_step(self, order: int) -> list[float]:
-        """Return the fractions of the passes of one step (their number is the cost of a step)."""
-        if self.kind == "exact":
-            return [1.0]
-        return [c for _, c in layer_sequence(order, 1)][:-1] if self.kind == "layers" else sweep_sequence(order)
+def build_geometry(model: Lindbladian) -> Geometry:
+    """Return the geometry of a model, from its text alone; terms inside larger ones belong to these."""
+    where = {site: p for p, site in enumerate(position_order(model.lattice))}
+    found = {tuple(sorted(where[s] for s in sites)) for sites in gathered_supports(model)}
+    at: dict[int, list[frozenset[int]]] = defaultdict(list)
+    for positions in found:
+        for p in positions:
+            at[p].append(frozenset(positions))
+    return Geometry(model.lattice, [s for s in found if not any(frozenset(s) < other for other in at[s[0]])])
 
 
 def build_plan(model: Lindbladian) -> Plan:
@@ -347,22 +372,22 @@ def _power_radius(generator: np.ndarray, steps: int = 60) -> float:
     return math.exp(float(np.mean(growth[steps // 2 :])))
 
 
-def _two_groups(terms: Sequence[Term]) -> tuple[list[int], list[int]] | None:
+def _two_groups(supports: Sequence[Sites]) -> tuple[list[int], list[int]] | None:
     """Return two groups of terms without common sites inside a group, or None if two are not enough.
 
     Sites in the middle of a window do not count: its gate acts as the identity on them.
     """
     at: dict[int, list[int]] = defaultdict(list)
-    for k, term in enumerate(terms):
-        for p in term.positions:
+    for k, positions in enumerate(supports):
+        for p in positions:
             at[p].append(k)
     colour: dict[int, int] = {}
-    for start in range(len(terms)):
+    for start in range(len(supports)):
         todo = [] if start in colour else [start]
         colour.setdefault(start, 0)
         while todo:
             k = todo.pop()
-            for other in {o for p in terms[k].positions for o in at[p]} - {k}:
+            for other in {o for p in supports[k] for o in at[p]} - {k}:
                 if other not in colour:
                     colour[other] = 1 - colour[k]
                     todo.append(other)

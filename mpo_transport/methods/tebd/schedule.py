@@ -6,7 +6,7 @@ two states:
     time step     2 |x(2 dt) - x(dt)| / (2^p - 1), p a little below the order of the splitting,
     truncation    kappa |x(chi') - x(chi)|, chi' < chi, kappa = 2 r/(1 - r) within [1, 2], r = sqrt(w/w') from the
                   discarded weights w,
-    relaxation    D r/(1 - r), D the last drift and r the ratio of successive drifts.
+    relaxation    2.5 D r/(1 - r), D the last drift and r the ratio of successive drifts.
 
 The largest part is refined first: dt is shortened, chi enlarged, or time goes on.
 """
@@ -30,6 +30,9 @@ _GROWTH = 1.5
 _EFFECTIVE_ORDER = {2: 1.8, 4: 3.3}
 # Safety factor of the time-step part: steps of practical size are not quite asymptotic.
 SAFETY = 2.0
+# The same for relaxation: the ratio of drifts says little about modes that oscillate or have only begun to show, and
+# the drift is measured on basis operators, whose combinations may lie further off.
+RELAXATION_SAFETY = 2.5
 # A state that improves no more after this many checks wanders: by truncation, if its unrest is at most NOISE sqrt(w).
 PATIENCE = 8
 LAST_PATIENCE = 40

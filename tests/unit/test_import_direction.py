@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 # The order of the rooms, the same as on the architecture page. A new top-level module gets its place here.
 ROWS = (
     ("_version", "errors", "_threads", "reference"),
-    ("operators", "lattice"),
+    ("local_space", "operators", "lattice"),
     ("symmetry", "model", "models"),
     ("superoperator", "states", "result"),
     ("observables", "certificate", "methods"),

@@ -10,6 +10,7 @@
 from . import errors, models, observables, superoperator
 from ._version import __version__
 from .crosscheck import crosscheck
+from .dual import corrected, sensitivity
 from .errors import (
     ConvergenceError,
     DegenerateSteadyStateError,
@@ -23,7 +24,7 @@ from .errors import (
     SaveError,
 )
 from .lattice import Chain, Graph
-from .methods import TEBD, ClusterMeanField, ExactDiag, Trajectories
+from .methods import TEBD, ClusterMeanField, ExactDiag, ImplicitSweeps, Trajectories
 from .model import Bath, CurrentKind, Jump, Lindbladian
 from .operators import Boson, LocalSpace, OpSum, Spin, SpinHalf, anticommutator, commutator, identity, op
 from .regression import correlation_function, power_spectrum
@@ -52,6 +53,7 @@ __all__ = [
     "FileFormatError",
     "Gap",
     "Graph",
+    "ImplicitSweeps",
     "InputError",
     "InsufficientMemoryError",
     "Jump",
@@ -75,6 +77,7 @@ __all__ = [
     "anticommutator",
     "choose_method",
     "commutator",
+    "corrected",
     "correlation_function",
     "crosscheck",
     "errors",
@@ -87,6 +90,7 @@ __all__ = [
     "op",
     "power_spectrum",
     "resume",
+    "sensitivity",
     "spectrum",
     "steady_state",
     "superoperator",

@@ -173,7 +173,7 @@ class Graph(Lattice):
             if i == j or not (0 <= i < count and 0 <= j < count):
                 raise InputError(f"Edge ({i}, {j}) must join two different sites of 0..{count - 1}.", field="edges")
             if frozenset((i, j)) in seen:
-                raise InputError(f"Edge ({i}, {j}) is listed twice.", field="edges")
+                raise InputError(f"Edge ({i}, {j}) is listed twice; an edge has no direction.", field="edges")
             seen.add(frozenset((i, j)))
         object.__setattr__(self, "spaces", _spaces(space, count))
         object.__setattr__(self, "bonds", tuple(pairs))

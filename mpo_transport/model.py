@@ -72,7 +72,9 @@ class Jump:
         if self.label is not None and not isinstance(self.label, str):
             raise InputError(f"Argument `label` must be a text or None, but is {self.label!r}.", field="label")
         if self.charge is not None and not _is_finite(self.charge):
-            raise InputError(f"Argument `charge` must be a finite number or None, but is {self.charge!r}.", field="charge")
+            raise InputError(
+                f"Argument `charge` must be a finite number or None, but is {self.charge!r}.", field="charge"
+            )
 
 
 @dataclass(frozen=True)

@@ -252,6 +252,11 @@ class Evolution:
     pending: Any = field(default=None, repr=False)
 
     @property
+    def converged(self) -> bool:
+        """Whether the status is ``converged``: every time was reached within the tolerance."""
+        return self.status is Status.CONVERGED
+
+    @property
     def values(self) -> dict[str, np.ndarray]:
         """Observable values by name, each of shape (T, ...)."""
         return {name: measurement.values for name, measurement in self.observables.items()}

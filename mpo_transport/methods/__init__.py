@@ -1,10 +1,27 @@
 """Methods: frozen dataclasses whose fields are their knobs."""
 
 from .base import METHODS, Diagnostics, Estimate, Iterate, Method, Support, build_method, register_method
-from .exact import ExactDiag
 from .cluster import ClusterMeanField
 from .cluster_threshold import instability_threshold, symmetric_growth_rate
+from .exact import ExactDiag
+from .implicit import ImplicitSweeps
 from .tebd import TEBD
 from .trajectories import Trajectories
 
-__all__ = ["METHODS", "ClusterMeanField", "Diagnostics", "Estimate", "ExactDiag", "Iterate", "Method", "Support", "TEBD", "Trajectories", "build_method", "instability_threshold", "register_method", "symmetric_growth_rate"]
+__all__ = [
+    "METHODS",
+    "ClusterMeanField",
+    "Diagnostics",
+    "Estimate",
+    "ExactDiag",
+    "ImplicitSweeps",
+    "Iterate",
+    "Method",
+    "Support",
+    "TEBD",
+    "Trajectories",
+    "build_method",
+    "instability_threshold",
+    "register_method",
+    "symmetric_growth_rate",
+]

@@ -116,6 +116,13 @@ class Method(abc.ABC):
         """Return stationary states of a non-unique steady state; empty otherwise."""
         return ()
 
+    def foresee(self, work: Any, times: np.ndarray) -> None:
+        """Note the times, shape (T,), that an evolution will be asked for, so that errors can be shared out over them.
+
+        Called after every ``prepare`` of an evolution, also when it is resumed; nothing needs to be done.
+        """
+        return None
+
     def propagate(self, work: Any, iterate: Iterate, time: float) -> tuple[Iterate, Diagnostics]:
         """Move ``iterate`` (its time is ``scalars["time"]``) a piece towards ``time``; task ``"evolve"``."""
         raise NotSupportedError(f"Method {self.name} does not evolve in time.", field="method")

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
 from ..model import Lindbladian
 from ..states import State, local_density_matrices
-from ..states.base import check_same_spaces
+from ..states.base import check_initial
 from ..superoperator import local_generators
 from .cluster_equations import ClusterEquations, basis_parity, build_equations, contiguous_clusters, is_shift_invariant
 from .cluster_solve import Stability, stability
@@ -135,7 +134,7 @@ class ClusterWork:
     def cluster_matrices(self, initial: Any) -> list[np.ndarray]:
         """Return the density matrices of all clusters of a named, listed or given state (their reduced states)."""
         if isinstance(initial, State):
-            check_same_spaces(self.model.lattice, initial, "initial")
+            check_initial(self.model.lattice, initial)
             return [initial.reduced(c) for c in self.clusters]
         local = local_density_matrices(self.model.lattice, initial)
         out = []

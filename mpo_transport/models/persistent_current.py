@@ -140,7 +140,8 @@ def _amplitudes(alpha: Any, beta: Any, gamma: Any, delta: Any, count: int) -> di
     for name, values in amplitudes.items():
         if np.any(np.abs(values) > _LARGEST_AMPLITUDE):
             raise InputError(
-                f"Argument `{name}` is too large: its square, a rate, overflows; rescale the unit of energy.", field=name
+                f"Argument `{name}` is too large: its square, a rate, overflows; rescale the unit of energy.",
+                field=name,
             )
     return amplitudes
 

@@ -268,11 +268,19 @@ def operator_norm(lattice: Lattice, operator: OpSum) -> float:
         groups[tuple(sorted({s for _, s in key}))][key] = c
     for sites, terms in groups.items():
         bounded = all(lattice.spaces[s].is_bounded for s in sites)
-        if bounded and math.prod(int(lattice.spaces[s].dim) for s in sites) <= _DENSE_LIMIT // 4:
+        if bounded and len(terms) == 1:
+            ((key, c),) = terms.items()
+            total += abs(c) * math.prod(_word_norm(lattice.spaces[s], word) for s, word in _words(key))
+        elif bounded and math.prod(int(lattice.spaces[s].dim) for s in sites) <= _DENSE_LIMIT // 4:
             total += float(np.linalg.norm(support_matrices(lattice, OpSum(terms))[sites], 2))
         else:
             rest.update(terms)
     return total + sum(abs(c) * _product_norm(lattice, k) for k, c in rest.items())
+
+
+@lru_cache(maxsize=4096)
+def _word_norm(space: LocalSpace, word: Word) -> float:
+    return float(np.linalg.norm(_word_matrix(space, word), 2))
 
 
 def _product_norm(lattice: Lattice, key: Key) -> float:

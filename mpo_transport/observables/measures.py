@@ -128,7 +128,9 @@ def operator_entropy(cut: int | None = None, order: float = 1) -> StateFunction:
 
     def at(state: State, where: int) -> float:
         if isinstance(where, bool) or not isinstance(where, (int, np.integer)) or not 1 <= where < state.L:
-            raise InputError(f"Argument `cut` must be an integer from 1 to L-1 = {state.L - 1}, but is {where!r}.", field="cut")
+            raise InputError(
+                f"Argument `cut` must be an integer from 1 to L-1 = {state.L - 1}, but is {where!r}.", field="cut"
+            )
         return _shannon(np.asarray(state.operator_schmidt(where)) ** 2, order)
 
     def value(state: State) -> Any:

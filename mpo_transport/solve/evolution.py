@@ -152,6 +152,7 @@ def deliver_evolution(outcome: Any, on_failure: str) -> Evolution:
 def _propagate(session: Session, work: Any, iterate: Iterate, observables: Mapping[str, Any]) -> Any:
     run = session.run
     assert run.times is not None
+    run.method.foresee(work, run.times)
     diagnostics = Diagnostics()
     while run.reached < len(run.times):
         target = float(run.times[run.reached])

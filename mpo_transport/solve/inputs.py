@@ -188,4 +188,8 @@ def _knobs(method: Any) -> dict[str, Any]:
 def _initial(initial: Any) -> Any:
     if isinstance(initial, State):
         return {"state": initial.kind, "sha256": state_digest(initial)}
-    return initial if initial is None or isinstance(initial, str) else [np.asarray(x) for x in initial]
+    if initial is None or isinstance(initial, str):
+        return initial
+    if not isinstance(initial, Iterable):
+        return repr(initial)  # the method will refuse it
+    return [x if isinstance(x, str) else np.asarray(x) for x in initial]

@@ -1,4 +1,4 @@
-"""Representations of a density matrix: dense, matrix-product, cluster product, mixture of pure states, orbits of operator strings."""
+"""Representations of a density matrix: dense, tensor train, clusters, mixtures of pure states, orbits of strings."""
 
 from .base import STATES, State, local_density_matrices, register_state
 from .cluster import ClusterState
@@ -7,4 +7,14 @@ from .ensemble import EnsembleState
 from .mpo import MPOState
 from .orbit import OrbitState
 
-__all__ = ["STATES", "ClusterState", "DenseState", "EnsembleState", "MPOState", "OrbitState", "State", "local_density_matrices", "register_state"]
+__all__ = [
+    "STATES",
+    "ClusterState",
+    "DenseState",
+    "EnsembleState",
+    "MPOState",
+    "OrbitState",
+    "State",
+    "local_density_matrices",
+    "register_state",
+]

@@ -102,12 +102,26 @@ def check_same_spaces(lattice: Lattice, state: Any, name: str) -> None:
     if not isinstance(state, State):
         raise InputError(f"Argument `{name}` must be a state, but is {type(state).__name__}.", field=name)
     mine, theirs = (
-        [(s.kind, int(s.dim), s.number) if s.is_bounded else (s.kind,) for s in x.spaces] for x in (lattice, state.lattice)
+        [(s.kind, int(s.dim), s.number) if s.is_bounded else (s.kind,) for s in x.spaces]
+        for x in (lattice, state.lattice)
     )
     if mine != theirs:
         raise InputError(
-            f"Argument `{name}` lives on other local spaces ({_labels(state.lattice)}) than these ({_labels(lattice)}).",
+            f"Argument `{name}` lives on other local spaces: {_labels(state.lattice)} instead of {_labels(lattice)}.",
             field=name,
+        )
+
+
+def check_initial(lattice: Lattice, state: Any) -> None:
+    """Raise unless ``state`` can be the start of a calculation: the same spaces, Hermitian, a positive trace."""
+    check_same_spaces(lattice, state, "initial")
+    trace = state.trace()
+    defect = getattr(state, "hermiticity_defect", lambda: 0.0)()
+    if not np.isfinite(trace) or trace <= 0 or defect > 1e-10 * max(1.0, trace):
+        raise InputError(
+            f"Argument `initial` must be a Hermitian matrix with a positive trace, but has trace {trace:.3g} and "
+            f"differs from its adjoint by {defect:.3g}.",
+            field="initial",
         )
 
 

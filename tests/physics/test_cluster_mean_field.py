@@ -423,7 +423,7 @@ def test_bad_starts_and_searches_are_refused():
     work = method.prepare(model, tol=1e-6, seed=0)
     with pytest.raises(InputError, match="`initial` differs between clusters"):
         method.start(work, [1, 0, 0, 0])
-    with pytest.raises(InputError, match="local dimensions"):
+    with pytest.raises(InputError, match="other local spaces"):
         method.start(work, ClusterState(Chain(2, Boson(3)), [(0,), (1,)], [np.eye(3)] * 2))
     with pytest.raises(InputError, match="`time`"):
         method.propagate(work, method.start(work, "up"), -1.0)

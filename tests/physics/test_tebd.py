@@ -170,3 +170,51 @@ def test_evolution_in_given_steps_ends_at_the_requested_time():
     while iterate.scalars["time"] < 1.0:
         iterate, _ = method.propagate(work, iterate, 1.0)
     assert iterate.scalars["time"] == 1.0 and iterate.scalars["step"] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("frequency", [0.0, 3.0, 40.0])
+def test_relaxation_claims_cover_every_local_operator_of_oscillating_modes(frequency):
+    """Nothing is cut or split on two sites: what remains is the distance to the fixed point, measured on a basis."""
+    hop = (1 + 0.5j) * op("Sp", 0) * op("Sm", 1)
+    h = hop + hop.dag + frequency * op("Z", 0) + 0.7 * op("X", 1)
+    jumps = [Jump(op("Sm", 0) + 0.3 * op("Sp", 1), 0.4), Jump(op("Sm", 1), 0.1)]
+    model = Lindbladian(Chain(2, SpinHalf()), h, jumps)
+    exact = systems.dense_steady_state(model)
+    for tol in (1e-3, 1e-5):
+        result = mt.steady_state(model, mt.TEBD(), tol=tol)
+        distance = result.state.reduced([0, 1]) - exact.reduced([0, 1])
+        largest = np.abs(np.linalg.eigvalsh(distance)).sum()  # of <O> over all |O| <= 1
+        assert largest <= result.certificate.error_estimate <= tol
+
+
+def test_sites_without_dissipation_are_announced():
+    pairs = [op("Z", 0) * op("X", 1), op("Z", 2) * op("X", 3)]
+    model = Lindbladian(Chain(5, SpinHalf()), pairs[0] + pairs[1], [Jump(op("Sm", 1)), Jump(op("Sm", 3), rate=0.0)])
+    result = mt.steady_state(model, mt.TEBD(), tol=1e-3)
+    assert "No jump acts on the sites 2, 3, 4" in result.certificate.notes[0]
+    damped = Lindbladian(Chain(2, SpinHalf()), pairs[0], [Jump(op("Sm", 1))])
+    assert not any("No jump" in n for n in mt.steady_state(damped, mt.TEBD(), tol=1e-3).certificate.notes)
+
+
+def test_costs_foreseen_are_of_the_right_order_of_magnitude():
+    """Ratios to CPU seconds measured once on one core, so that the test does not depend on the load of the machine."""
+    ring, chain = (models.persistent_current(L, 2.0, 1.5, periodic=p) for L, p in ((12, True), (30, False)))
+    for model, tol, measured in ((ring, 1e-3, 1.3), (ring, 1e-5, 8.9), (chain, 1e-4, 1.7), (chain, 1e-6, 18.9)):
+        assert measured / 6 < mt.TEBD().estimate(model, tol).seconds < 6 * measured
+    assert mt.TEBD(max_bond=8).estimate(chain, 1e-6).seconds < mt.TEBD().estimate(chain, 1e-6).seconds / 10
+    for L in (6, 9):
+        assert isinstance(mt.choose_method(models.persistent_current(L, 2.0, 1.5))[0], mt.ExactDiag)
+    assert isinstance(mt.choose_method(chain)[0], mt.TEBD)
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_the_error_of_an_evolution_stays_within_the_tolerance_however_many_times_are_asked_for(count):
+    """Both parts of the error add up over steps and truncations: their shares must not depend on the list of times."""
+    model = models.persistent_current(6, 2.0, 1.0, mu=np.linspace(0.5, 1.5, 6), periodic=False)
+    times = np.linspace(0, 3.0, count + 1)[1:]
+    asked = [obs.current(model), obs.profile(model, "Z")]
+    out = mt.evolve(model, "up", times, asked, mt.TEBD(), tol=1e-4)
+    exact = mt.evolve(model, "up", times, asked, mt.ExactDiag(), tol=1e-8)
+    errors = [np.abs(out.values[k] - exact.values[k]).max() / o.norm for k, o in zip(out.values, asked, strict=True)]
+    assert max(errors) <= out.certificate.error_estimate <= 1e-4
+    assert exact.certificate.error_estimate < 1e-10

@@ -20,9 +20,10 @@ from .window import Truncator, run_passes
 
 __all__ = ["Evolution"]
 
-# Part of the tolerance granted to the time step, and weight per truncation in units of tol^2.
+# Parts of the tolerance granted to the time step and to truncation, over the whole evolution.
 STEP_SHARE = 0.3
-WEIGHT_SHARE = 1e-4
+TRUNCATION_SHARE = 0.3
+LARGEST_CUTOFF = 1e-8
 # Steps between two tests of the step length, and work per call in floating-point operations.
 TEST_EVERY = 16
 CHUNK = 2.5e10
@@ -32,7 +33,7 @@ HUGE = 1e60
 
 @dataclass
 class Evolution:
-    """Everything fixed during a time evolution."""
+    """Everything fixed during a time evolution; ``horizon`` is the last time that will be asked for."""
 
     model: Lindbladian
     plan: Plan
@@ -41,6 +42,7 @@ class Evolution:
     dt: float | None
     max_bond: int
     cutoff: float | None
+    horizon: float = 0.0
 
     def begin(self, state: MPOState) -> Iterate:
         """Return the iterate at time 0."""
@@ -74,7 +76,8 @@ class Evolution:
         error_rate = s["error rate"]
         if s["target"] != time or (self.dt is None and s["until test"] <= 0):
             if self.dt is None:
-                s["dt"], error_rate = self._step_length(state, s["dt"], time - s["time"], time)
+                horizon = max(self.horizon, time)
+                s["dt"], error_rate = self._step_length(state, s["dt"], time - s["time"], horizon)
                 s["until test"], s["error rate"] = TEST_EVERY, error_rate
             # equal steps of at most dt that end exactly at the requested time
             s["target"], s["steps left"] = time, max(1, math.ceil((time - s["time"]) / s["dt"] - 1e-9))
@@ -108,12 +111,18 @@ class Evolution:
         tensors = list(state.tensors)
         centre = state.centre or 0
         weights = np.zeros(max(len(tensors) - 1, 0))
-        cutoff = self.cutoff if self.cutoff is not None else min(WEIGHT_SHARE * self.tol**2, 1e-8)
-        how = Truncator(self.max_bond, cutoff, 1, True, weights, accumulate=True)
+        how = Truncator(self.max_bond, self._cutoff(step, len(weights)), 1, True, weights, accumulate=True)
         dims = [t.shape[1] for t in tensors]
         with np.errstate(all="ignore"):
             centre = run_passes(tensors, dims, centre, self.plan.passes(step, self.order, steps), how)
         return MPOState(state.lattice, tuple(tensors), state.order, centre), weights
+
+    def _cutoff(self, step: float, bonds: int) -> float:
+        """Return the weight that one truncation may discard: all together, up to the horizon, (share x tol)^2."""
+        if self.cutoff is not None:
+            return self.cutoff
+        truncations = max(bonds, 1) * len(self.plan.passes_per_step(self.order)) * max(self.horizon / step, 1.0)
+        return min((TRUNCATION_SHARE * self.tol) ** 2 / truncations, LARGEST_CUTOFF)
 
     def _step_length(
         self, state: MPOState, guess: float | None, remaining: float, horizon: float

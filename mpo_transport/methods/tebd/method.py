@@ -13,7 +13,7 @@ from ...errors import InputError, NotSupportedError
 from ...model import Lindbladian
 from ...result import Certificate, Status
 from ...states import DenseState, MPOState, State
-from ...states.base import check_same_spaces
+from ...states.base import check_initial
 from ...superoperator.mpo import lindbladian_mpo
 from ..base import Diagnostics, Estimate, Iterate, Method, Support, register_method
 from .engine import Engine, Progress
@@ -136,7 +136,7 @@ class TEBD(Method):
         exact = max((min(math.prod(legs[:k]), math.prod(legs[k:])) for k in range(1, L)), default=1.0)
         geometry = build_geometry(model)
         digits = max(-math.log10(tol), 2.0)
-        guess = min(max(self.initial_bond, 20 * 4 ** ((digits - 3) / 4.5)), DEFAULT_MAX_BOND)
+        guess = min(max(self.initial_bond, 22 * 1.2 ** (digits - 3)), DEFAULT_MAX_BOND)
         bond = min(float(min(self.max_bond or math.inf, guess)), exact)
         window = local**2 if model.is_nearest_neighbour and not model.lattice.periodic else local**3
         window = max(local**2, min(window, LARGEST_WINDOW)) if L > 1 else local
@@ -193,6 +193,9 @@ class TEBD(Method):
     def advance(self, work: TEBDWork, iterate: Iterate) -> tuple[Iterate, Diagnostics]:
         return work.engine.advance(iterate)
 
+    def foresee(self, work: TEBDWork, times: np.ndarray) -> None:
+        work.evolution.horizon = float(times[-1])
+
     def propagate(self, work: TEBDWork, iterate: Iterate, time: float) -> tuple[Iterate, Diagnostics]:
         return work.evolution.propagate(iterate, time)
 
@@ -223,12 +226,12 @@ class TEBD(Method):
 def _steps_foreseen(model: Lindbladian, digits: float) -> float:
     """Return the number of time steps to a steady state, from experience with chains and rings.
 
-    Steps shorten as tol^(1/4), times grow with the digits asked for, and quadratically with the number of sites that
-    no jump touches: relaxation has to travel there.
+    Steps shorten and times grow with the digits asked for (but only the last part is run at the shortest step), and
+    quadratically with the number of sites that no jump touches: relaxation has to travel there.
     """
     touched = {s for jump in model.jumps if jump.rate > 0 for s in jump.operator.sites}
     travel = max(1.0, 0.5 + ((model.L - len(touched)) / 8) ** 2)
-    return 60.0 * digits * 10 ** ((digits - 3) / 4) * travel
+    return 180.0 * 10 ** ((digits - 3) / 6) * travel
 
 
 def _level_notes(p: Progress, work: TEBDWork) -> tuple[str, ...]:
@@ -238,6 +241,13 @@ def _level_notes(p: Progress, work: TEBDWork) -> tuple[str, ...]:
 
 
 def _symmetry_notes(model: Lindbladian) -> tuple[str, ...]:
+    idle = _undamped_sites(model)
+    if idle:
+        return (
+            f"No jump acts on the sites {', '.join(map(str, idle))}, nor on any they are coupled to: every function "
+            "of their Hamiltonian is conserved, hence several stationary states; this is the one that is reached from "
+            "the initial state.",
+        )
     strong = [str(s) for s in model.conserved if s.strength == "strong"]
     if not strong:
         return ()
@@ -247,12 +257,22 @@ def _symmetry_notes(model: Lindbladian) -> tuple[str, ...]:
     )
 
 
+def _undamped_sites(model: Lindbladian) -> list[int]:
+    """Return the sites of those connected parts of the model on which no jump acts."""
+    group = list(range(model.L))
+    for sites in model.supports:
+        joined = {group[s] for s in sites}
+        group = [min(joined) if g in joined else g for g in group]
+    damped = {group[s] for jump in model.jumps if jump.rate > 0 for s in jump.operator.sites}
+    return [s for s in range(model.L) if group[s] not in damped]
+
+
 def _initial_state(model: Lindbladian, initial: Any) -> MPOState:
     """Return the initial state with the positions of the plan."""
     order = position_order(model.lattice)
     if not isinstance(initial, State):
         return MPOState.product(model.lattice, initial, order)
-    check_same_spaces(model.lattice, initial, "initial")
+    check_initial(model.lattice, initial)
     if isinstance(initial, MPOState) and initial.order == order:
         return initial.normalised()
     if isinstance(initial, (MPOState, DenseState)):

@@ -1,0 +1,6 @@
+"""Goal-oriented error estimates: corrected expectation values and sensitivities from the adjoint problem."""
+
+from .estimate import Corrected, corrected
+from .sensitivity import sensitivity
+
+__all__ = ["Corrected", "corrected", "sensitivity"]

@@ -1,0 +1,209 @@
+"""The run: sweeps in pieces, each taken from the iterate and put back, so that a restart does the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...model import Lindbladian
+from ...result import Status
+from ...states import MPOState
+from ...superoperator.mpo import MPO
+from ..base import Diagnostics, Iterate
+from ..tebd.measure import difference, profile
+from .schedule import FIRST_TAU, LARGEST_TAU, Limits, Progress, judge, larger_bond
+from .sweeps import Settings, Sweeper, embed, release, resume_frames, safe_scale, scaled_operator, suitable_scale
+
+__all__ = ["Engine"]
+
+# Work per advance, in floating-point operations (about a second).
+CHUNK = 1e10
+# Sweeps of the first level after which the metric is chosen.
+SETTLED = 2
+# Weight of the change by the last sweep in errors of observables while nothing is known about its decay.
+UNKNOWN_REST = 50.0
+# An expectation value of an operator of norm 1 beyond this is nonsense.
+DIVERGED = 1e3
+
+
+@dataclass
+class Engine:
+    """Everything fixed during a run."""
+
+    model: Lindbladian
+    mpo: MPO
+    limits: Limits
+    initial_bond: int
+    cutoff: float | None
+    rtol: float
+    products: int
+
+    @property
+    def rate(self) -> float:
+        """Size of the generator per site: the unit of 1/tau."""
+        return max(self.mpo.typical_norm / np.sqrt(self.model.L), np.finfo(float).tiny)
+
+    def begin(self, state: MPOState) -> Iterate:
+        """Return the first iterate from a state in the order of the operator, trace 1."""
+        legs = [t.shape[1] for t in state.tensors]
+        product = max(state.bond_dimensions, default=1) == 1
+        scale = safe_scale(legs) if product else max(safe_scale(legs), suitable_scale(state.tensors))
+        bond = min(max(self.initial_bond, *state.bond_dimensions), self.limits.max_bond, self.limits.exact_bond)
+        p = Progress(bond, scale, FIRST_TAU / self.rate)
+        start = self._state(embed(state.tensors, scale), scale)
+        arrays = {"profile": profile(start), "discarded weight": np.zeros(len(legs) - 1)}
+        return Iterate(start, 0, {"implicit": p.to_json()}, arrays)
+
+    def _state(self, tensors: list[np.ndarray], scale: float) -> MPOState:
+        return MPOState(self.model.lattice, release(tensors, scale), self.mpo.order, None)
+
+    # -- one piece of work --------------------------------------------------------------------------------------------
+
+    def advance(self, iterate: Iterate) -> tuple[Iterate, Diagnostics]:
+        """Do part of a sweep; at its end judge."""
+        p = Progress.from_json(iterate.scalars["implicit"])
+        state = iterate.state
+        assert isinstance(state, MPOState)
+        arrays, companions = dict(iterate.arrays), dict(iterate.companions)
+        if p.position == 0 and p.right:  # a new sweep: keep where it started
+            companions["relaxation"] = (state, 0.0)
+            arrays["discarded weight"] = np.zeros(len(state.tensors) - 1)
+            p.worst, p.products = 0.0, 0
+        sweeper, ended = self._piece(state, p, arrays["discarded weight"])
+        arrays["discarded weight"] = sweeper.weights
+        p.worst, p.products = max(p.worst, sweeper.worst), p.products + sweeper.products
+        if not all(np.isfinite(t).all() for t in sweeper.tensors):
+            return iterate, Diagnostics(Status.NOT_FINITE, {}, "numbers overflowed")
+        moved = self._state(sweeper.tensors, p.scale)
+        out = Iterate(moved, iterate.step + 1, {"implicit": p.to_json()}, arrays, companions)
+        if not ended:
+            return out, Diagnostics(None, {}, self._message(p), None)
+        return self._judge(out, p)
+
+    def _piece(self, state: MPOState, p: Progress, weights: np.ndarray) -> tuple[Sweeper, bool]:
+        tensors = resume_frames(state.tensors, p.scale)
+        centre = p.position if p.right else p.position + 1
+        operator = scaled_operator(self.mpo.tensors, p.scale)
+        sweeper = Sweeper(operator, tensors, centre, self.rate, weights.copy())
+        how = Settings(p.tau, p.bond, self._cut(p), self.rtol, self.products)
+        last, done = len(tensors) - 2, 0.0
+        while True:
+            before = sweeper.products
+            sweeper.update(p.position, how, right=p.right)
+            done += self._flops(sweeper, p.position, sweeper.products - before)
+            if p.right and p.position == last:
+                p.right = False  # and back from the same bond
+            elif not p.right and p.position == 0:
+                p.right = True
+                return sweeper, True
+            else:
+                p.position += 1 if p.right else -1
+            if done >= CHUNK:
+                return sweeper, False
+
+    def _cut(self, p: Progress) -> float:
+        """Relative weight that a truncation may discard: invisible at the tolerance."""
+        if self.cutoff is not None:
+            return self.cutoff
+        return max(1e-4 * min(self.limits.tol, 1e-2), 1e-13) ** 2
+
+    def _flops(self, sweeper: Sweeper, p: int, products: int) -> float:
+        left, right = sweeper.tensors[p], sweeper.tensors[p + 1]
+        m, k = left.shape[0] * left.shape[1], right.shape[1] * right.shape[2]
+        terms = self.mpo.tensors[p].shape[3]
+        return (2 * terms + 8) * m * k * (m + k) * (products + 1.0) + 60.0 * (m**3 + k**3) + 2e6
+
+    # -- judging ------------------------------------------------------------------------------------------------------
+
+    def _judge(self, iterate: Iterate, p: Progress) -> tuple[Iterate, Diagnostics]:
+        state = iterate.state
+        assert isinstance(state, MPOState)
+        arrays, companions = dict(iterate.arrays), dict(iterate.companions)
+        now = profile(state)
+        drift = difference(now, arrays["profile"])
+        if not difference(now, 0 * now) < DIVERGED:
+            return self._restarted(iterate, p)
+        p.add(drift)
+        p.weight = float(arrays["discarded weight"].max(initial=0.0))
+        p.residual = float(self.mpo.residual(state))
+        arrays["profile"] = now
+        moved = difference(now, arrays["profile coarser"]) if "profile coarser" in arrays else None
+        verdict = judge(p, self.limits, self.rate, moved)
+        rest, cut = p.parts["relaxation"], p.parts["truncation"]
+        factor = UNKNOWN_REST if rest is None else rest / drift if drift > 0 else 0.0
+        companions["relaxation"] = (companions["relaxation"][0], factor)
+        if "truncation" in companions and moved:
+            companions["truncation"] = (companions["truncation"][0], (cut or 0.0) / moved)
+        measures, message = self._measures(p, drift), self._message(p)
+        status = None
+        if verdict.kind == "grow":
+            arrays["profile coarser"] = now
+            companions["truncation"] = (state, 2.0)
+            p.enter(larger_bond(p, self.limits))
+        elif verdict.kind != "sweep":
+            p.failure = verdict.reason
+            ends = {"converged": Status.CONVERGED, "stalled": Status.STALLED_BY_TRUNCATION}
+            status = ends.get(verdict.kind, Status.NOT_CONVERGED)
+        if status is None:
+            p.tau = p.next_tau(FIRST_TAU / self.rate, LARGEST_TAU / self.rate)
+            if (p.level == 0 and p.sweeps == SETTLED) or verdict.kind == "grow":
+                state = self._rescaled(state, p)
+        out = dataclasses.replace(
+            iterate, state=state, scalars={"implicit": p.to_json()}, arrays=arrays, companions=companions
+        )
+        return out, Diagnostics(status, measures, message, self._fraction(p))
+
+    def _rescaled(self, state: MPOState, p: Progress) -> MPOState:
+        """Return the same state in frames of a better metric, if there is one."""
+        wish = suitable_scale(state.tensors)
+        if wish == p.scale:
+            return state
+        p.scale = wish
+        return self._state(embed(state.tensors, wish), wish)
+
+    def _restarted(self, iterate: Iterate, p: Progress) -> tuple[Iterate, Diagnostics]:
+        """Nonsense came out: begin anew with small tau, or give up."""
+        p.sweeps += 1
+        if p.sweeps >= min(self.limits.max_sweeps, 40):
+            p.failure = "the sweeps diverge"
+            out = dataclasses.replace(iterate, scalars={"implicit": p.to_json()})
+            return out, Diagnostics(Status.NOT_CONVERGED, {}, p.failure)
+        state = MPOState.mixed(self.model.lattice, self.mpo.order)
+        legs = [t.shape[1] for t in state.tensors]
+        fresh = Progress(p.bond, safe_scale(legs), max(p.tau / 100, FIRST_TAU / self.rate / 10), sweeps=p.sweeps)
+        state = self._state(embed(state.tensors, fresh.scale), fresh.scale)
+        arrays = {"profile": profile(state), "discarded weight": np.zeros(len(legs) - 1)}
+        out = Iterate(state, iterate.step, {"implicit": fresh.to_json()}, arrays)
+        return out, Diagnostics(None, {}, "diverged: from the start with smaller tau")
+
+    # -- words --------------------------------------------------------------------------------------------------------
+
+    def _measures(self, p: Progress, drift: float) -> dict[str, float | None]:
+        return {
+            "sweeps": float(p.sweeps),
+            "bond_dimension": float(p.bond),
+            "tau": p.tau,
+            "drift": drift,
+            "residual": p.residual,
+            "discarded_weight": p.weight,
+            "products": float(p.products),
+            "local_residual": p.worst,
+            "error_estimate": p.error,
+        }
+
+    def _message(self, p: Progress) -> str:
+        error = p.error
+        text = f"sweep {p.sweeps}, bond {p.bond}, tau {p.tau:.1e}"
+        if p.drifts:
+            text += f", change {p.drifts[-1]:.1e}"
+        if p.residual is not None:
+            text += f", residual {p.residual:.1e}"
+        return text + (f", error {error:.1e}" if error is not None else "")
+
+    def _fraction(self, p: Progress) -> float | None:
+        error, tol = p.error, self.limits.tol
+        if error is None or not 0 < error < 1 or tol >= 1:
+            return None
+        return float(min(0.99, max(0.02, np.log(error) / np.log(tol))))

@@ -1,0 +1,176 @@
+"""The linear problem at one bond: the projected generator, its preconditioner, and a small flexible GMRES.
+
+With orthonormal frames to the left and right, the two-site centre is a matrix x of shape (m, k), m = l n_p and
+k = n_{p+1} r, and the projected generator is a sum of as many products as the operator has bond dimension,
+
+    L x = sum_v A_v x B_v.
+
+Its best approximation by a sum of Kronecker form, A x + x B, is inverted exactly by two eigenvalue problems of size m
+and k; this is the preconditioner (the coupling across the bond is what it leaves out).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["DENSE", "Kronecker", "LocalGenerator", "Solve", "dense_solve", "gmres"]
+
+# Eigenvector bases worse conditioned than this are useless for a preconditioner.
+WORST_BASIS = 1e8
+
+# Local problems up to this many unknowns are solved by LU decomposition.
+DENSE = 300
+
+Map = Callable[[np.ndarray], np.ndarray]
+
+
+class LocalGenerator:
+    """The generator projected on the two sites at a bond.
+
+    Parameters
+    ----------
+    left, right
+        Environments (out, w, in) of the blocks beside the two sites.
+    w_left, w_right
+        Operator tensors (w, out, in, w') of the two sites.
+    """
+
+    def __init__(self, left: np.ndarray, w_left: np.ndarray, w_right: np.ndarray, right: np.ndarray) -> None:
+        a = np.tensordot(left, w_left, axes=(1, 0))  # l l' o i v
+        b = np.tensordot(w_right, right, axes=(3, 1))  # v o i r r'
+        self.m, self.k, self.terms = a.shape[0] * a.shape[2], b.shape[1] * b.shape[3], a.shape[4]
+        # both as single matrices: two products per application
+        self._a = np.ascontiguousarray(a.transpose(0, 2, 4, 1, 3)).reshape(self.m * self.terms, self.m)
+        self._b = np.ascontiguousarray(b.transpose(0, 2, 4, 1, 3)).reshape(self.terms * self.k, self.k)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Return L x for x of shape (m, k)."""
+        return (self._a @ x).reshape(self.m, self.terms * self.k) @ self._b
+
+    def dense(self) -> np.ndarray:
+        """Return L as a matrix on the flattened x, shape (m k, m k)."""
+        a, b = self._a.reshape(self.m, self.terms, self.m), self._b.reshape(self.terms, self.k, self.k)
+        size = self.m * self.k
+        return np.tensordot(a, b, axes=(1, 0)).transpose(0, 3, 1, 2).reshape(size, size)
+
+    def kronecker(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return (A, B) such that A x + x B is closest to L x in the Frobenius norm of the maps."""
+        a, b = self._a.reshape(self.m, self.terms, self.m), self._b.reshape(self.terms, self.k, self.k)
+        trace_a, trace_b = np.trace(a, axis1=0, axis2=2) / self.m, np.trace(b, axis1=1, axis2=2) / self.k
+        mean = float(trace_a @ trace_b)
+        left = np.tensordot(a, trace_b, axes=(1, 0)) - 0.5 * mean * np.eye(self.m)
+        return left, np.tensordot(trace_a, b, axes=(0, 0)) - 0.5 * mean * np.eye(self.k)
+
+
+class Kronecker:
+    """The inverse of x -> A x + x B - shift x by diagonalisation of A and B; the identity where that is hopeless."""
+
+    def __init__(self, a: np.ndarray, b: np.ndarray, shift: float) -> None:
+        self._u, self._u_inv, first = _eigenbasis(a)
+        self._v, self._v_inv, second = _eigenbasis(b)
+        self.useful = self._u_inv is not None and self._v_inv is not None
+        # the shift keeps away from zero: the eigenvalues of a generator have no positive real part
+        denominator = first[:, None] + second[None, :] - shift
+        small = np.abs(denominator) < 0.1 * shift
+        self._denominator = np.where(small, -shift, denominator)
+
+    def __call__(self, r: np.ndarray) -> np.ndarray:
+        """Return the approximate solution for the right-hand side r."""
+        if self._u_inv is None or self._v_inv is None:
+            return r
+        return np.real(self._u @ (((self._u_inv @ r) @ self._v) / self._denominator) @ self._v_inv)
+
+
+def _eigenbasis(a: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    values, vectors = np.linalg.eig(a)
+    try:
+        inverse = np.linalg.inv(vectors)
+    except np.linalg.LinAlgError:
+        return vectors, None, values
+    good = np.isfinite(inverse).all() and np.linalg.norm(inverse) < WORST_BASIS * np.sqrt(len(a))
+    return vectors, inverse if good else None, values
+
+
+@dataclass(frozen=True)
+class Solve:
+    """A correction, the products it took, and |r|/|r_0| reached."""
+
+    correction: np.ndarray
+    products: int
+    ratio: float
+
+
+def dense_solve(generator: LocalGenerator, shift: float, rhs: np.ndarray) -> Solve:
+    """Solve (L - shift) x = rhs by LU decomposition; x = 0 with ratio 1 where the matrix is singular."""
+    matrix = generator.dense()
+    matrix[np.diag_indices_from(matrix)] -= shift
+    try:
+        x = np.linalg.solve(matrix, rhs.ravel())
+    except np.linalg.LinAlgError:
+        return Solve(np.zeros_like(rhs), 1, 1.0)
+    ratio = float(np.linalg.norm(matrix @ x - rhs.ravel()) / np.linalg.norm(rhs))
+    if not ratio < 1.0:
+        return Solve(np.zeros_like(rhs), 1, 1.0)
+    return Solve(x.reshape(rhs.shape), 1, ratio)
+
+
+def gmres(apply: Map, precondition: Map, rhs: np.ndarray, rtol: float, products: int) -> Solve:
+    """Solve apply(x) = rhs from x = 0 by right-preconditioned (flexible) GMRES without restarts.
+
+    Parameters
+    ----------
+    apply, precondition
+        Linear maps on arrays of the shape of ``rhs``.
+    rhs
+        The right-hand side.
+    rtol
+        Stop at |r| <= rtol |rhs|.
+    products
+        Largest number of applications.
+
+    References
+    ----------
+    Y. Saad, SIAM J. Sci. Comput. 14, 461 (1993).
+    """
+    size = float(np.linalg.norm(rhs))
+    if size == 0 or products < 1:
+        return Solve(np.zeros_like(rhs), 0, 0.0 if size == 0 else 1.0)
+    basis = np.empty((products + 1, rhs.size))
+    directions = np.empty((products, rhs.size))
+    triangle = np.zeros((products + 1, products))
+    rotations: list[tuple[float, float]] = []
+    g = np.zeros(products + 1)
+    basis[0], g[0] = rhs.ravel() / size, size
+    done = 0
+    for j in range(products):
+        z = precondition(basis[j].reshape(rhs.shape))
+        w = apply(z).ravel()
+        directions[j] = z.ravel()
+        h = basis[: j + 1] @ w
+        w = w - h @ basis[: j + 1]
+        again = basis[: j + 1] @ w  # once more: orthogonal to rounding
+        w = w - again @ basis[: j + 1]
+        norm = float(np.linalg.norm(w))
+        column = np.append(h + again, norm)
+        if not np.isfinite(column).all():
+            break
+        for i, (c, s) in enumerate(rotations):
+            column[i], column[i + 1] = c * column[i] + s * column[i + 1], c * column[i + 1] - s * column[i]
+        length = float(np.hypot(column[j], column[j + 1]))
+        if length == 0:
+            break
+        c, s = float(column[j]) / length, float(column[j + 1]) / length
+        rotations.append((c, s))
+        triangle[:j, j], triangle[j, j] = column[:j], length
+        g[j + 1], g[j] = -s * g[j], c * g[j]
+        done = j + 1
+        if abs(g[done]) <= rtol * size or norm <= 1e-15 * size:
+            break
+        basis[done] = w / norm
+    if done == 0:
+        return Solve(np.zeros_like(rhs), 0, 1.0)
+    y = np.linalg.solve(triangle[:done, :done], g[:done])
+    return Solve((y @ directions[:done]).reshape(rhs.shape), done, float(abs(g[done]) / size))

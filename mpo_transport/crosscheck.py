@@ -20,7 +20,7 @@ from .errors import (
     did_you_mean,
 )
 from .methods import METHODS, Method
-from .model import Lindbladian
+from .model import Lindbladian, checked_model
 from .observables import current, profile
 from .result import Measurable, Status
 from .solve import steady_state
@@ -196,6 +196,7 @@ def crosscheck(
     >>> table.reference, table.consistent
     ('ExactDiag()', True)
     """
+    checked_model(model)
     chosen = [_method(m) for m in (_defaults() if methods is None else methods)]
     named = _named(default_observables(model) if observables is None else observables)
     rows = [_row(model, m, named, tol, seed) for m in chosen]
@@ -238,8 +239,17 @@ def _method(method: Method | str) -> Method:
 
 def _named(observables: Sequence[Measurable] | Mapping[str, Measurable]) -> dict[str, Measurable]:
     if isinstance(observables, Mapping):
-        return dict(observables)
-    return {o.name: o for o in observables}
+        pairs = list(observables.items())
+    else:
+        pairs = [(getattr(o, "name", ""), o) for o in observables]
+    for name, observable in pairs:
+        if not hasattr(observable, "evaluate"):
+            raise InputError(
+                f"Argument `observables` must hold observables, but one ({name or observable!r}) is a "
+                f"{type(observable).__name__}.",
+                field="observables",
+            )
+    return dict(pairs)
 
 
 def _row(

@@ -14,9 +14,19 @@ from ..lattice import Lattice
 from ..model import Lindbladian
 from ..result import Certificate, Status
 from ..states import DenseState, State
-from ..states.base import check_same_spaces
+from ..states.base import check_initial
+from ..superoperator.charge_sectors import ChargePlan
 from ..superoperator.symmetric_sector import SectorPlan
 from .base import Diagnostics, Estimate, Iterate, Method, Support, register_method
+from .exact_blocks import (
+    BlockWork,
+    advance_blocks,
+    block_plan,
+    block_support,
+    certify_blocks,
+    estimate_blocks,
+    start_blocks,
+)
 from .exact_evolve import Propagator
 from .exact_krylov import deepest
 from .exact_manifold import stationary_states
@@ -38,7 +48,7 @@ __all__ = ["ExactDiag"]
 
 _LARGEST_DIMENSION = 4096
 _ALWAYS_DENSE = 48
-_SOLVERS = ("auto", "orbits", "dense", "direct", "iterative")
+_SOLVERS = ("auto", "orbits", "blocks", "dense", "direct", "iterative")
 _LARGEST_BLOCK = {"dense": 6000, "direct": 20000}
 
 
@@ -57,9 +67,10 @@ class ExactDiag(Method):
     solver
         How a block of n operators is treated.  ``"dense"``: singular values and eigenvalues, O(n^3), also reports
         undamped oscillations; ``"direct"``: sparse LU; ``"iterative"``: GCROT with a one-site preconditioner.
-        ``"orbits"``: the totally symmetric sector.  ``"auto"``: orbits where they pay; blocks of the full space are
-        dense up to ``dense_limit``, direct up to ``direct_limit``, then iterative.  (Blocks of up to 48 operators are
-        always dense.)
+        ``"orbits"``: the totally symmetric sector.  ``"blocks"``: elimination over the levels of a weakly conserved
+        U(1) charge, see :mod:`.exact_blocks`; direct, however slow or stiff the model.  ``"auto"``: blocks or orbits
+        where they pay; blocks of the full space are dense up to ``dense_limit``, direct up to ``direct_limit``, then
+        iterative.  (Blocks of up to 48 operators are always dense.)
     rtol
         Relative residual |A y - b| / |b| at which the iterative solver stops.
     max_iterations
@@ -130,8 +141,15 @@ class ExactDiag(Method):
         for j, space in enumerate(model.lattice.spaces):
             if not space.is_bounded:
                 return Support(False, f"site {j} is an unbounded mode: give `levels` a number for an exact solution.")
+        if task == "steady_state" and self.solver == "blocks":
+            levels = block_support(model)
+            if isinstance(levels, str):
+                return Support(False, levels)
+            return Support(True, estimate_blocks(levels).detail)
         D = math.prod(int(d) for d in model.lattice.dims)
         if D > _LARGEST_DIMENSION:
+            if self._block_plan(model, task) is not None:
+                return Support(True, "a conserved charge divides the density matrix into small blocks.")
             plan = self._orbit_plan(model, task)
             if plan is not None:
                 return Support(True, f"symmetry leaves about {plan.size:.3g} unknowns.")
@@ -148,6 +166,9 @@ class ExactDiag(Method):
         D = math.prod(float(d) for d in model.lattice.dims)
         if not self.supports(model):
             return Estimate(64.0 * D * D, None, "not supported")
+        levels = self._block_plan(model, "steady_state")
+        if levels is not None:
+            return estimate_blocks(levels)
         plan = self._orbit_plan(model, "steady_state")
         if plan is not None:
             return estimate_orbits(plan)
@@ -170,9 +191,14 @@ class ExactDiag(Method):
     def _kind(self, size: int) -> str:
         if size <= _ALWAYS_DENSE:
             return "dense"
-        if self.solver != "auto":
+        if self.solver in ("dense", "direct", "iterative"):
             return self.solver
         return "dense" if size <= self.dense_limit else "direct" if size <= self.direct_limit else "iterative"
+
+    def _block_plan(self, model: Lindbladian, task: str) -> ChargePlan | None:
+        if task != "steady_state" or self.solver not in ("auto", "blocks"):
+            return None
+        return block_plan(model, forced=self.solver == "blocks")
 
     def _orbit_plan(self, model: Lindbladian, task: str) -> SectorPlan | None:
         if task != "steady_state" or self.solver not in ("auto", "orbits"):
@@ -181,11 +207,16 @@ class ExactDiag(Method):
 
     # -- steady state -------------------------------------------------------------------------------------------------
 
-    def prepare(self, model: Lindbladian, *, tol: float, seed: int, task: str = "steady_state") -> Work | OrbitWork:
-        """Return the generator, its blocks and the solver of each; or its totally symmetric sector."""
+    def prepare(
+        self, model: Lindbladian, *, tol: float, seed: int, task: str = "steady_state"
+    ) -> Work | OrbitWork | BlockWork:
+        """Return the generator, its blocks and the solver of each; or its totally symmetric sector; or its levels."""
         support = self.supports(model, task)
         if not support:
             raise NotSupportedError(f"ExactDiag cannot treat this model: {support.reason}", field="method")
+        levels = self._block_plan(model, task)
+        if levels is not None:
+            return BlockWork(model, tol, self._settings(seed), levels, lambda: self._full_work(model, tol, seed))
         plan = self._orbit_plan(model, task)
         if plan is None:
             return self._full_work(model, tol, seed)
@@ -220,22 +251,22 @@ class ExactDiag(Method):
             model, tol, settings, generator, plan, plan_text(generator, plan), strong_sectors(model), propagator
         )
 
-    def start(self, work: Work | OrbitWork, initial: Any) -> Iterate:
+    def start(self, work: Work | OrbitWork | BlockWork, initial: Any) -> Iterate:
         """Return the first iterate from a named state, a list of local states, a State, or None (maximally mixed)."""
-        if isinstance(work, OrbitWork):
+        if isinstance(work, (OrbitWork, BlockWork)):
             given = None if initial is None else _initial_state(work.model.lattice, initial).coefficients()
-            return start_orbits(work, given)
+            return start_blocks(work, given) if isinstance(work, BlockWork) else start_orbits(work, given)
         state = _initial_state(work.model.lattice, "mixed" if initial is None else initial)
         x = state.coefficients()
         ledger = Ledger.begin(work.generator, None if initial is None else x)
         arrays = {**ledger.arrays, **({} if initial is None else {"initial": x}), "x": x}
         return Iterate(state, 0, {**ledger.numbers, "solver": work.text, "time": 0.0}, arrays)
 
-    def advance(self, work: Work | OrbitWork, iterate: Iterate) -> tuple[Iterate, Diagnostics]:
+    def advance(self, work: Work | OrbitWork | BlockWork, iterate: Iterate) -> tuple[Iterate, Diagnostics]:
         """Do one piece of work: all factorised blocks, or about a second of iterations."""
-        if isinstance(work, OrbitWork):
-            if _on_orbits(iterate):
-                moved = advance_orbits(work, iterate)
+        if isinstance(work, (OrbitWork, BlockWork)):
+            if _before_full_space(iterate):
+                moved = advance_blocks(work, iterate) if isinstance(work, BlockWork) else advance_orbits(work, iterate)
                 if moved is not None:
                     return moved
                 return _into_full_space(work, iterate)
@@ -271,11 +302,11 @@ class ExactDiag(Method):
         moved = Iterate(state, iterate.step + 1, numbers, arrays)
         return moved, Diagnostics(status, measures, message, 1.0 if status is not None else None)
 
-    def certify(self, work: Work | OrbitWork, iterate: Iterate, status: Status) -> Certificate:
+    def certify(self, work: Work | OrbitWork | BlockWork, iterate: Iterate, status: Status) -> Certificate:
         """Return residual, error estimate, number of stationary operators, and remarks."""
-        if isinstance(work, OrbitWork):
-            if _on_orbits(iterate):
-                return certify_orbits(work, iterate)
+        if isinstance(work, (OrbitWork, BlockWork)):
+            if _before_full_space(iterate):
+                return certify_blocks(work, iterate) if isinstance(work, BlockWork) else certify_orbits(work, iterate)
             work = work.full
         state = iterate.state
         assert isinstance(state, DenseState)
@@ -283,21 +314,24 @@ class ExactDiag(Method):
         numbers = iterate.scalars
         finished = numbers.get("stage") == "finish"
         complete = finished and is_complete(work, numbers)
+        parts = {"residual and rounding": numbers["error"]} if finished else {}
+        if not finished and numbers["time"] > 0:
+            parts = {"integration and rounding": work.propagator.error(x, float(numbers["time"]))}
         return Certificate(
             residual=float(np.linalg.norm(work.generator.apply(x)) / np.linalg.norm(x)),
             trace=state.trace(),
             hermiticity=state.hermiticity_defect(),
-            error_estimate=numbers.get("error") if finished else None,
-            error_parts={"residual and rounding": numbers["error"]} if finished else {},
+            error_estimate=sum(parts.values()) if parts else None,
+            error_parts=parts,
             null_space=int(numbers["dimension"]) if complete or (finished and numbers["dimension"] > 1) else None,
             notes=tuple(notes_of(work, iterate)),
         )
 
-    def manifold(self, work: Work | OrbitWork, iterate: Iterate) -> tuple[State, ...]:
+    def manifold(self, work: Work | OrbitWork | BlockWork, iterate: Iterate) -> tuple[State, ...]:
         """Return stationary states that span the manifold, extremal ones first; empty if the steady state is unique."""
-        if isinstance(work, OrbitWork):
-            if _on_orbits(iterate):
-                return orbit_manifold(work, iterate)
+        if isinstance(work, (OrbitWork, BlockWork)):
+            if _before_full_space(iterate):
+                return () if isinstance(work, BlockWork) else orbit_manifold(work, iterate)
             work = work.full
         right, left = iterate.arrays.get("right"), iterate.arrays.get("left")
         if right is None or left is None or not len(right) or len(right) != len(left):
@@ -339,11 +373,11 @@ def _is_real(value: Any) -> bool:
     return isinstance(value, (numbers.Real, np.generic)) and not isinstance(value, bool)
 
 
-def _on_orbits(iterate: Iterate) -> bool:
-    return str(iterate.scalars["stage"]).startswith("orbits")
+def _before_full_space(iterate: Iterate) -> bool:
+    return str(iterate.scalars["stage"]).startswith(("orbits", "blocks"))
 
 
-def _into_full_space(work: OrbitWork, iterate: Iterate) -> tuple[Iterate, Diagnostics]:
+def _into_full_space(work: OrbitWork | BlockWork, iterate: Iterate) -> tuple[Iterate, Diagnostics]:
     """Go on in the full operator space, from what was found in the symmetric sector."""
     lattice = work.model.lattice
     usable = not iterate.scalars["stalled"] and np.all(np.isfinite(iterate.arrays["z"]))
@@ -360,7 +394,7 @@ def _into_full_space(work: OrbitWork, iterate: Iterate) -> tuple[Iterate, Diagno
 def _initial_state(lattice: Lattice, initial: Any) -> DenseState:
     if not isinstance(initial, State):
         return DenseState.product(lattice, initial)
-    check_same_spaces(lattice, initial, "initial")
+    check_initial(lattice, initial)
     return DenseState(lattice, initial.to_dense())
 
 

@@ -143,7 +143,7 @@ def test_published_open_chains(name):
 def test_chain_driven_at_its_ends_uses_the_no_jump_inverse():
     """XX chain: the particle current is the same on every bond and <N> is flat in the bulk."""
     model = boundary_driven_xx(7, 1.0, 1.0, 0.8, 1.0, 0.3)
-    result = solved(model)
+    result = solved(model, solver="orbits")
     assert result.status is Status.CONVERGED and result.certificate.null_space == 1
     assert "between jumps" in result.certificate.notes[0]
     current = result.expect(obs.current(model))
@@ -215,7 +215,7 @@ def test_stagnation_is_no_answer(monkeypatch):
 )
 def test_stopped_and_resumed_is_unbroken(model, monkeypatch):
     monkeypatch.setattr(exact_linear, "_PIECE", 1e-3)
-    method = ExactDiag()
+    method = ExactDiag(solver="orbits")
 
     def run(interrupt):
         work = method.prepare(model, tol=1e-8, seed=2)

@@ -10,6 +10,7 @@ Rings of truncated oscillators, hopping with a complex phase, quartic term on ev
     thermal      equal local heat baths, with the translations of the ring
     disordered   every coupling and bath different: no symmetry beside the U(1) charge
     correlated   heat baths that act on running waves (loss and gain correlated over the whole ring)
+    optomechanical   phonons of an optomechanical ring with the light eliminated, bath occupation 0.2
 
 Every row runs in a process of its own with one thread, so that its peak memory is its own.  Times are CPU seconds from
 the model to the state, the setting up of the matrices included.
@@ -36,7 +37,36 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = ("model", "L", "levels", "solver", "status", "cpu_s", "MiB", "unknowns", "residual", "error", "speed", "n_0")
 SIZES = ((3, 6), (3, 7), (4, 4))
-MODELS = ("thermal", "disordered", "correlated")
+MODELS = ("thermal", "disordered", "correlated", "optomechanical")
+
+
+def optomechanical_ring(L: int, levels: int, nbar: float) -> Any:
+    """Return the effective phonon master equation of a ring, J = 0.1, Dt = -1.1, |G| = 0.01, phi = 2 pi / L, omega = 1.
+
+    With B the matrix of the light and G_l = |G| exp(i l phi):  S^(pm) = G^* i (pm omega - B)^-1 G,  H from
+    (S - S^dag)/2i, loss from M = S^(+) + h.c., gain from S^(-) + h.c., besides the thermal baths; rotating frame.
+    """
+    import numpy as np
+
+    from mpo_transport import Boson, Chain, Jump, Lindbladian, OpSum, op
+
+    light = 1.1 * np.eye(L, dtype=complex) - 0.05j * np.eye(L)
+    for j in range(L):
+        light[j, (j + 1) % L] -= 0.05
+        light[(j + 1) % L, j] -= 0.05
+    g = 0.01 * np.exp(2j * np.pi / L * np.arange(L))
+    down, up = (g.conj()[:, None] * 1j * np.linalg.inv(s * np.eye(L) - light) * g for s in (1, -1))
+    shift = (down - down.conj().T) / 2j + ((up - up.conj().T) / 2j).T
+    h = sum((complex(shift[i, j]) * op("Adag", i) * op("A", j) for i in range(L) for j in range(L)), OpSum())
+    jumps = [Jump(op("A", j), 1e-3 * (nbar + 1)) for j in range(L)] + [
+        Jump(op("Adag", j), 1e-3 * nbar) for j in range(L)
+    ]
+    for matrix, name in ((down + down.conj().T, "A"), (up + up.conj().T, "Adag")):
+        rates, modes = np.linalg.eigh(matrix)
+        for rate, mode in zip(rates, modes.T, strict=True):
+            jump = sum((complex(c.conj()) * op(name, j) for j, c in enumerate(mode)), OpSum())
+            jumps.append(Jump(jump, max(float(rate), 0.0)))
+    return Lindbladian(Chain(L, Boson(levels), periodic=True), (h + h.dag) / 2, jumps)
 
 
 def _model(name: str, L: int, levels: int) -> Any:
@@ -44,6 +74,8 @@ def _model(name: str, L: int, levels: int) -> Any:
 
     from mpo_transport import Boson, Chain, Jump, Lindbladian, OpSum, op
 
+    if name == "optomechanical":
+        return optomechanical_ring(L, levels, 0.2)
     rng = np.random.default_rng(1)
     spread = (lambda: rng.uniform(0.5, 1.5)) if name == "disordered" else (lambda: 1.0)
     h, jumps = OpSum(), []

@@ -58,9 +58,8 @@ def optomechanical_ring(L: int, levels: int, nbar: float) -> Any:
     down, up = (g.conj()[:, None] * 1j * np.linalg.inv(s * np.eye(L) - light) * g for s in (1, -1))
     shift = (down - down.conj().T) / 2j + ((up - up.conj().T) / 2j).T
     h = sum((complex(shift[i, j]) * op("Adag", i) * op("A", j) for i in range(L) for j in range(L)), OpSum())
-    jumps = [Jump(op("A", j), 1e-3 * (nbar + 1)) for j in range(L)] + [
-        Jump(op("Adag", j), 1e-3 * nbar) for j in range(L)
-    ]
+    jumps = [Jump(op("A", j), 1e-3 * (nbar + 1)) for j in range(L)]
+    jumps += [Jump(op("Adag", j), 1e-3 * nbar) for j in range(L)]
     for matrix, name in ((down + down.conj().T, "A"), (up + up.conj().T, "Adag")):
         rates, modes = np.linalg.eigh(matrix)
         for rate, mode in zip(rates, modes.T, strict=True):

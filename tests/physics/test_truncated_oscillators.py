@@ -1,4 +1,4 @@
-"""Truncated oscillators of an optomechanical ring with the light eliminated, against independently calculated occupations."""
+"""Truncated phonons of an optomechanical ring, light eliminated, against independently calculated occupations."""
 
 import importlib.util
 from pathlib import Path

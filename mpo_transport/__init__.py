@@ -23,6 +23,7 @@ from .errors import (
     RunConflictError,
     SaveError,
 )
+from .ground_state import ground_state
 from .lattice import Chain, Graph
 from .methods import TEBD, ClusterMeanField, ExactDiag, ImplicitSweeps, Trajectories
 from .model import Bath, CurrentKind, Jump, Lindbladian
@@ -83,6 +84,7 @@ __all__ = [
     "errors",
     "evolve",
     "gap",
+    "ground_state",
     "identity",
     "load",
     "models",

@@ -15,7 +15,7 @@ ROWS = (
     ("symmetry", "model", "models"),
     ("superoperator", "states", "result"),
     ("observables", "certificate", "methods"),
-    ("storage", "solve", "spectrum", "regression", "dual", "counting"),
+    ("ground_state", "storage", "solve", "spectrum", "regression", "dual", "counting"),
     ("spec", "sweep"),
     ("analysis", "crosscheck", "plotting", "papers", "cli", "__main__"),
 )

@@ -3,6 +3,7 @@
 from .basis import from_hermitian, hermitian_basis, operator_vector, superoperator_factor, to_hermitian
 from .gates import gate, spectral_radius
 from .mpo import MPO, lindbladian_mpo, operator_train
+from .quadratic import MomentEquations, QuadraticForm, quadratic_form
 from .sparse import (
     MatrixFreeLindbladian,
     dense_lindbladian,
@@ -14,8 +15,10 @@ from .terms import ProductTerm, local_generators, pair_generators, product_terms
 
 __all__ = [
     "MPO",
+    "MomentEquations",
     "MatrixFreeLindbladian",
     "ProductTerm",
+    "QuadraticForm",
     "dense_lindbladian",
     "from_hermitian",
     "gate",
@@ -28,6 +31,7 @@ __all__ = [
     "operator_vector",
     "pair_generators",
     "product_terms",
+    "quadratic_form",
     "sparse_lindbladian",
     "spectral_radius",
     "superoperator_factor",

@@ -25,7 +25,7 @@ from .errors import (
 )
 from .ground_state import ground_state
 from .lattice import Chain, Graph
-from .methods import TEBD, ClusterMeanField, ExactDiag, ImplicitSweeps, Trajectories
+from .methods import TEBD, ChainGrowth, ClusterMeanField, ExactDiag, ImplicitSweeps, Trajectories
 from .model import Bath, CurrentKind, Jump, Lindbladian
 from .operators import Boson, LocalSpace, OpSum, Spin, SpinHalf, anticommutator, commutator, identity, op
 from .regression import correlation_function, power_spectrum
@@ -43,6 +43,7 @@ __all__ = [
     "Certificate",
     "Chain",
     "Checkpoint",
+    "ChainGrowth",
     "ClusterMeanField",
     "ClusterState",
     "ConvergenceError",

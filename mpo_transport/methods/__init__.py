@@ -4,12 +4,14 @@ from .base import METHODS, Diagnostics, Estimate, Iterate, Method, Support, buil
 from .cluster import ClusterMeanField
 from .cluster_threshold import instability_threshold, symmetric_growth_rate
 from .exact import ExactDiag
+from .growth import ChainGrowth
 from .implicit import ImplicitSweeps
 from .tebd import TEBD
 from .trajectories import Trajectories
 
 __all__ = [
     "METHODS",
+    "ChainGrowth",
     "ClusterMeanField",
     "Diagnostics",
     "Estimate",

@@ -76,7 +76,7 @@ def test_squeezed_displaced_mode_against_exact_diagonalisation():
     moments = quadratic_form(driven_mode(math.inf)).moments()
     covariance = scipy.linalg.solve_continuous_lyapunov(moments.drift, -moments.diffusion)
     means = np.linalg.solve(moments.drift, -moments.drive)
-    result = exact(driven_mode(22))
+    result = exact(driven_mode(30))
     q, p = op("Q", 0), op("P", 0)
     assert np.allclose(means, [result.expect(q), result.expect(p)], rtol=0, atol=1e-10)
     symmetric = [[q * q, (q * p + p * q) / 2], [(q * p + p * q) / 2, p * p]]

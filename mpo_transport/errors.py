@@ -11,6 +11,7 @@ import difflib
 from collections.abc import Iterable
 
 __all__ = [
+    "ClusterError",
     "ConvergenceError",
     "DegenerateSteadyStateError",
     "FileFormatError",
@@ -21,6 +22,7 @@ __all__ = [
     "NotSupportedError",
     "RunConflictError",
     "SaveError",
+    "UnstableError",
     "closest",
     "did_you_mean",
 ]
@@ -48,6 +50,23 @@ class InputError(MpoTransportError, ValueError):
 
 class NotSupportedError(InputError):
     """A method, form or observable that does not exist for this model; the message gives the reason."""
+
+
+class UnstableError(InputError):
+    """The moments of a quadratic model do not relax: there is no steady state, or not a single one.
+
+    Attributes
+    ----------
+    growth
+        Rate at which the amplitude of the fastest mode grows; 0 for a mode that is merely not damped.
+    frequency
+        Its angular frequency.
+    """
+
+    def __init__(self, message: str, *, field: str | None = None, growth: float = 0.0, frequency: float = 0.0) -> None:
+        super().__init__(message, field=field)
+        self.growth = growth
+        self.frequency = frequency
 
 
 class InsufficientMemoryError(InputError):
@@ -85,6 +104,10 @@ class FileFormatError(MpoTransportError, ValueError):
 
 class RunConflictError(MpoTransportError):
     """A run directory that belongs to a changed specification, or that another process is writing."""
+
+
+class ClusterError(MpoTransportError):
+    """A scheduler that is missing, cannot be reached, or refuses; whatever was computed before is kept."""
 
 
 class SaveError(MpoTransportError):

@@ -1,4 +1,4 @@
-"""Where model functions register themselves, and the argument helpers they share."""
+"""Where model functions register themselves; ``per_item`` reads their arguments."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
+from ..arguments import per_item
 from ..errors import InputError, did_you_mean
 from ..model import Lindbladian
 
@@ -46,31 +45,3 @@ def build_model(name: str, arguments: dict[str, Any]) -> Lindbladian:
     if missing:
         raise InputError(f"Model {name!r} needs the argument(s) {', '.join(missing)}.", field=f"model.{missing[0]}")
     return function(**arguments)
-
-
-def per_item(value: Any, count: int, name: str, what: str, *, real: bool = False) -> np.ndarray:
-    """Return a scalar or a list of ``count`` values as an array, shape (count,); ``what`` is "site" or "bond".
-
-    Raises
-    ------
-    InputError
-        Naming the argument, if the length or a value is wrong.
-    """
-    try:
-        array = np.asarray(value, dtype=complex)
-    except (TypeError, ValueError):
-        raise InputError(f"Argument `{name}` must be a number or one number per {what}.", field=name) from None
-    if array.ndim == 0:
-        array = np.full(count, complex(array))
-    if array.shape != (count,):
-        raise InputError(
-            f"Argument `{name}` must be a scalar or one value per {what} ({count}), but has shape {array.shape}.",
-            field=name,
-        )
-    if not np.all(np.isfinite(array)):
-        raise InputError(f"Argument `{name}` must be finite, but is {value!r}.", field=name)
-    if real:
-        if np.any(array.imag):
-            raise InputError(f"Argument `{name}` must be real, but is {value!r}.", field=name)
-        return np.ascontiguousarray(array.real)
-    return array

@@ -4,6 +4,20 @@ Conventions are those of the package: hbar = 1, spin up first, sites count from 
 natural logarithms.
 """
 
-from . import boundary_driven, persistent_currents
+from . import (
+    boundary_driven,
+    heat_rectifier,
+    optomechanical_exact,
+    optomechanical_lattices,
+    passive_networks,
+    persistent_currents,
+)
 
-__all__ = ["boundary_driven", "persistent_currents"]
+__all__ = [
+    "boundary_driven",
+    "heat_rectifier",
+    "optomechanical_exact",
+    "optomechanical_lattices",
+    "passive_networks",
+    "persistent_currents",
+]

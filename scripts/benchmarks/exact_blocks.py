@@ -41,31 +41,15 @@ MODELS = ("thermal", "disordered", "correlated", "optomechanical")
 
 
 def optomechanical_ring(L: int, levels: int, nbar: float) -> Any:
-    """Return the effective phonon master equation of a ring, J = 0.1, Dt = -1.1, |G| = 0.01, phi = 2 pi / L, omega = 1.
+    """Return the effective phonon master equation of a ring with phi = 2 pi / L and weak coupling."""
+    import math
 
-    With B the matrix of the light and G_l = |G| exp(i l phi):  S^(pm) = G^* i (pm omega - B)^-1 G,  H from
-    (S - S^dag)/2i, loss from M = S^(+) + h.c., gain from S^(-) + h.c., besides the thermal baths; rotating frame.
-    """
-    import numpy as np
+    from mpo_transport import models
 
-    from mpo_transport import Boson, Chain, Jump, Lindbladian, OpSum, op
-
-    light = 1.1 * np.eye(L, dtype=complex) - 0.05j * np.eye(L)
-    for j in range(L):
-        light[j, (j + 1) % L] -= 0.05
-        light[(j + 1) % L, j] -= 0.05
-    g = 0.01 * np.exp(2j * np.pi / L * np.arange(L))
-    down, up = (g.conj()[:, None] * 1j * np.linalg.inv(s * np.eye(L) - light) * g for s in (1, -1))
-    shift = (down - down.conj().T) / 2j + ((up - up.conj().T) / 2j).T
-    h = sum((complex(shift[i, j]) * op("Adag", i) * op("A", j) for i in range(L) for j in range(L)), OpSum())
-    jumps = [Jump(op("A", j), 1e-3 * (nbar + 1)) for j in range(L)]
-    jumps += [Jump(op("Adag", j), 1e-3 * nbar) for j in range(L)]
-    for matrix, name in ((down + down.conj().T, "A"), (up + up.conj().T, "Adag")):
-        rates, modes = np.linalg.eigh(matrix)
-        for rate, mode in zip(rates, modes.T, strict=True):
-            jump = sum((complex(c.conj()) * op(name, j) for j, c in enumerate(mode)), OpSum())
-            jumps.append(Jump(jump, max(float(rate), 0.0)))
-    return Lindbladian(Chain(L, Boson(levels), periodic=True), (h + h.dag) / 2, jumps)
+    return models.optomechanical_ring(
+        L, 2 * math.pi / L, J=0.1, Dt=-1.1, G_abs=0.01, gamma_c=0.1, gamma_m=1e-3, nbar=nbar, picture="effective",
+        levels=levels,
+    )  # fmt: skip
 
 
 def _model(name: str, L: int, levels: int) -> Any:

@@ -10,14 +10,14 @@ ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 
 # The order of the rooms, the same as on the architecture page. A new top-level module gets its place here.
 ROWS = (
-    ("_version", "errors", "_threads", "reference"),
+    ("_version", "errors", "arguments", "_threads", "reference"),
     ("local_space", "operators", "lattice"),
-    ("symmetry", "model", "models"),
+    ("symmetry", "model", "elimination", "models"),
     ("superoperator", "states", "result"),
     ("observables", "certificate", "methods"),
-    ("ground_state", "storage", "solve", "spectrum", "regression", "dual", "counting"),
+    ("ground_state", "storage", "solve", "spectrum", "response", "regression", "dual", "counting"),
     ("spec", "sweep"),
-    ("analysis", "crosscheck", "plotting", "papers", "cli", "__main__"),
+    ("crosscheck", "plotting", "analysis", "papers", "cli", "__main__"),
 )
 PLACE = {room: (row, line) for row, rooms in enumerate(ROWS) for line, room in enumerate(rooms)}
 SELF_CONTAINED = {"reference"}  # judges the rest, so it imports nothing of ours

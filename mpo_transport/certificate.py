@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,11 +34,16 @@ NEGATIVE_ALLOWED = 1e-6
 NEGATIVE_FACTOR = 10.0
 # A trace that has lost or gained half of itself means that what was discarded was the state.
 TRACE_ALLOWED = 0.5
+_CHECKS = ("trace", "smallest_eigenvalue", "top_population", "current_uniformity", "identity_residual")
+_LARGEST_TEXT = 3000  # sites up to which the continuity equation is written out if the method knows d<N_j>/dt itself
+_LARGEST_STRADDLE = 5000  # beyond, finding the current of couplings between all sites would cost more than the state
 _LARGEST_PAIR = 1024  # two-site matrices above this dimension are not diagonalised
 
 
-def common_checks(model: Lindbladian, state: State) -> dict[str, float | None]:
+def common_checks(model: Lindbladian, state: State, only: Collection[str] | None = None) -> dict[str, float | None]:
     """Return the checks that need only the model and a supposed steady state; None where one does not apply.
+
+    ``only`` names those that are wanted; the others are not computed and left out.
 
     Returns
     -------
@@ -58,20 +63,25 @@ def common_checks(model: Lindbladian, state: State) -> dict[str, float | None]:
     >>> common_checks(model, DenseState.product(model.lattice, "mixed"))["identity_residual"]
     0.0
     """
-    matrices = neighbour_matrices(model.lattice, state) if model.lattice.is_bounded else {}
-    return {
-        "trace": float(state.trace()),
-        "smallest_eigenvalue": _smallest_eigenvalue(matrices),
-        "top_population": _top_population(model.lattice, matrices),
-        "current_uniformity": current_uniformity(model, state),
-        "identity_residual": identity_residual(model, state),
+    wanted = _CHECKS if only is None else tuple(name for name in _CHECKS if name in only)
+    local = model.lattice.is_bounded and {"smallest_eigenvalue", "top_population"} & set(wanted)
+    matrices = neighbour_matrices(model.lattice, state) if local else {}
+    checks: dict[str, Callable[[], float | None]] = {
+        "trace": lambda: float(state.trace()),
+        "smallest_eigenvalue": lambda: _smallest_eigenvalue(matrices),
+        "top_population": lambda: _top_population(model.lattice, matrices),
+        "current_uniformity": lambda: current_uniformity(model, state),
+        "identity_residual": lambda: identity_residual(model, state),
     }
+    return {name: checks[name]() for name in wanted}
 
 
 def complete(certificate: Certificate, model: Lindbladian, state: State) -> Certificate:
     """Return the certificate with the common checks filled in where the method left them open."""
-    missing = {k: v for k, v in common_checks(model, state).items() if getattr(certificate, k) is None}
-    return dataclasses.replace(certificate, **missing)  # type: ignore[arg-type]
+    missing = {name for name in _CHECKS if getattr(certificate, name) is None}
+    if model.L > _LARGEST_TEXT and certificate.identity_residual is not None:
+        missing -= {"current_uniformity"}  # its operators alone would take longer than the solution
+    return dataclasses.replace(certificate, **common_checks(model, state, missing))  # type: ignore[arg-type]
 
 
 def judge(status: Status, certificate: Certificate) -> Status:
@@ -132,7 +142,10 @@ def neighbour_matrices(lattice: Lattice, state: State) -> dict[tuple[int, ...], 
             out[(j,)] = np.einsum("abad->bd", tensor)
     for j in range(lattice.L):
         if (j,) not in out:
-            out[(j,)] = state.reduced([j])
+            try:
+                out[(j,)] = state.reduced([j])
+            except NotSupportedError:
+                continue  # a state of unbounded modes on a truncated lattice
     return out
 
 
@@ -158,10 +171,15 @@ def current_uniformity(model: Lindbladian, state: State) -> float | None:
     """Return the largest spread of the current of "N" over bonds that must carry the same one in a steady state.
 
     Two bonds that meet at a site without a source of N (see :func:`~mpo_transport.observables.sources`) carry the same
-    steady current.  None where no site joins two bonds in this way: sources everywhere, no charge, a graph.
+    steady current.  None where no site joins two bonds in this way: sources everywhere, no charge, a graph; nor for
+    couplings of long range between many sites, whose text would be too long.
     """
     lattice = model.lattice
     if not isinstance(lattice, Chain) or not all(s.has("N") for s in lattice.spaces) or len(lattice.bonds) < 2:
+        return None
+    if model.range > 2 and sum(len(p.sites) and p.sites[-1] - p.sites[0] for p in generator_pieces(model)) > (
+        _LARGEST_STRADDLE
+    ):
         return None
     quiet = [j for j, s in enumerate(sources(model).operators) if not s]
     ends = {j: b for b, (_, j) in enumerate(lattice.bonds)}

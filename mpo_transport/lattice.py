@@ -19,6 +19,7 @@ from .operators import LocalSpace
 __all__ = ["Chain", "Graph", "Lattice"]
 
 Bond = tuple[int, int]
+_MOST_SITES = 1_000_000  # rings of quadratic modes reach that far; writing out the terms of more takes minutes
 
 
 class Lattice:
@@ -59,6 +60,8 @@ class Lattice:
 
 
 def _spaces(space: LocalSpace | Sequence[LocalSpace], L: int) -> tuple[LocalSpace, ...]:
+    if L > _MOST_SITES:
+        raise InputError(f"Argument `L` must be at most {_MOST_SITES}, but is {L:.6g}.", field="L")
     if isinstance(space, LocalSpace):
         return (space,) * L
     spaces = tuple(space) if isinstance(space, Sequence) else ()
@@ -161,7 +164,7 @@ class Graph(Lattice):
                 (int(i), int(j)) for i in range(array.shape[0]) for j in range(i + 1, array.shape[0]) if array[i, j]
             ]
         elif array.ndim == 2 and array.shape[1] == 2 and np.issubdtype(array.dtype, np.integer):
-            pairs = [(int(i), int(j)) for i, j in array]
+            pairs = [(int(i), int(j)) for i, j in array.tolist()]
         elif array.size == 0:
             pairs = []
         else:

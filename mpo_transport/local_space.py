@@ -24,6 +24,7 @@ __all__ = ["Boson", "LocalSpace", "Spin", "SpinHalf", "adjoint_name", "is_operat
 _ADJOINT = {"Sp": "Sm", "Sm": "Sp", "A": "Adag", "Adag": "A"}
 _HERMITIAN = {"I", "X", "Y", "Z", "Sx", "Sy", "Sz", "N", "Pup", "Pdown", "Q", "P"}
 _STANDARD = set(_ADJOINT) | _HERMITIAN
+_LARGEST_DIMENSION = 2048  # the matrices of one site are dense
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*$")
 
 
@@ -242,6 +243,15 @@ def _checked_charges(number: Any, matrices: Mapping[str, np.ndarray]) -> tuple[f
     return tuple(charges.tolist())
 
 
+def _checked_dimension(dim: float, field: str, remedy: str) -> int:
+    if dim > _LARGEST_DIMENSION:
+        raise InputError(
+            f"Argument `{field}` gives a space of {dim:.6g} dimensions, more than {_LARGEST_DIMENSION}: {remedy}.",
+            field=field,
+        )
+    return int(dim)
+
+
 def Spin(S: float) -> LocalSpace:
     """Return the space of a spin S = 1/2, 1, 3/2, ...: dimension 2S + 1, basis ordered from m = S down to m = -S.
 
@@ -253,7 +263,7 @@ def Spin(S: float) -> LocalSpace:
     """
     if isinstance(S, bool) or not isinstance(S, numbers.Real) or not math.isfinite(S) or S <= 0 or (2 * S) % 1:
         raise InputError(f"Argument `S` must be a positive multiple of 1/2, but is {S!r}.", field="S")
-    dim = int(2 * S) + 1
+    dim = _checked_dimension(2 * S + 1, "S", "choose a smaller spin")
     m = S - np.arange(dim)
     raising = np.diag(np.sqrt(S * (S + 1) - m[1:] * (m[1:] + 1)), 1)
     ops: dict[str, np.ndarray] = {
@@ -293,7 +303,7 @@ def Boson(levels: float) -> LocalSpace:
         return LocalSpace("boson", math.inf, {}, None, "Boson(inf)")
     if not _is_whole(levels) or levels < 2:
         raise InputError(f"Argument `levels` must be an integer >= 2 or math.inf, but is {levels!r}.", field="levels")
-    dim = int(levels)
+    dim = _checked_dimension(levels, "levels", "use math.inf for an unbounded mode")
     lower = np.diag(np.sqrt(np.arange(1.0, dim)), 1)
     ops = {
         "A": lower,

@@ -82,12 +82,35 @@ class Bath:
     """A thermal bath: the label shared by its jumps, the energy of one quantum, and its mean occupation.
 
     ``temperature`` (k_B = 1) or ``occupation`` may be None when unknown; entropy production then is not defined.
+
+    Raises
+    ------
+    InputError
+        For an occupation or a temperature that is negative or not a number, or an energy that is not finite.
     """
 
     label: str
     energy: float | None = None
     occupation: float | None = None
     temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.label, str):
+            raise InputError(f"Argument `label` of a Bath must be a text, but is {self.label!r}.", field="label")
+        if self.energy is not None and not _is_finite(self.energy):
+            raise InputError(
+                f"Argument `energy` of the bath {self.label!r} must be a finite number or None, but is "
+                f"{self.energy!r}.",
+                field="energy",
+            )
+        for name in ("occupation", "temperature"):
+            value = getattr(self, name)
+            # an infinite temperature is one: white noise
+            if value is not None and not (_is_finite(value) and value >= 0) and value != math.inf:
+                raise InputError(
+                    f"Argument `{name}` of the bath {self.label!r} must be a number >= 0 or None, but is {value!r}.",
+                    field=name,
+                )
 
 
 @dataclass(frozen=True)

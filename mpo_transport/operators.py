@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -63,7 +65,8 @@ class OpSum:
     @property
     def dag(self) -> OpSum:
         """The adjoint."""
-        return OpSum({_adjoint(k): c.conjugate() for k, c in self._terms.items()})
+        terms = [(_canonical(_adjoint(k)), 0 + c.conjugate()) for k, c in self._terms.items()]  # 0 + turns -0 into 0
+        return _from_canonical(dict(sorted(terms, key=_order)))
 
     def shifted(self, mapping: Callable[[int], int]) -> OpSum:
         """Return the same sum with every site replaced by ``mapping(site)``."""
@@ -83,7 +86,7 @@ class OpSum:
             if not isinstance(other, numbers.Number):
                 return NotImplemented
             other = other * identity()
-        return _sum((*self._terms.items(), *other._terms.items()))
+        return _from_canonical(_merged(self._terms, other._terms))
 
     __radd__ = __add__
 
@@ -102,7 +105,8 @@ class OpSum:
         if not isinstance(other, numbers.Number):
             return NotImplemented
         factor = _checked_scalar(other)
-        return OpSum({k: c * factor for k, c in self._terms.items()})
+        scaled = ((k, 0 + _checked_scalar(c * factor)) for k, c in self._terms.items())
+        return _from_canonical({k: x for k, x in scaled if x != 0})
 
     def __rmul__(self, other: Any) -> OpSum:
         return self * other if isinstance(other, numbers.Number) else NotImplemented
@@ -164,6 +168,40 @@ def anticommutator(a: OpSum, b: OpSum) -> OpSum:
     return a * b + b * a
 
 
+def _from_canonical(terms: dict[Key, complex]) -> OpSum:
+    """Return the sum with these terms, which are canonical and in order already."""
+    out = OpSum.__new__(OpSum)
+    out._terms = terms
+    return out
+
+
+def _merged(first: dict[Key, complex], second: dict[Key, complex]) -> dict[Key, complex]:
+    """Return the terms of a sum of two sums, in order; long sums grow term by term without being sorted anew."""
+    if not first or not second:
+        return first or second
+    out, fresh = dict(first), {}
+    for key, c in second.items():
+        if key not in out:
+            fresh[key] = c
+            continue
+        total = _checked_scalar(out[key] + c)
+        if total:
+            out[key] = total
+        else:
+            del out[key]
+    if fresh:
+        least = _order(next(iter(fresh.items())))
+        tail = list(fresh.items())
+        while out:
+            last = out.popitem()
+            if _order(last) < least:
+                out[last[0]] = last[1]
+                break
+            tail.append(last)
+        out.update(sorted(tail, key=_order))
+    return out
+
+
 def _sum(items: Iterable[tuple[Key, complex]]) -> OpSum:
     merged: dict[Key, complex] = {}
     for factors, coefficient in items:
@@ -173,13 +211,30 @@ def _sum(items: Iterable[tuple[Key, complex]]) -> OpSum:
 
 
 def _canonical(factors: Iterable[Factor]) -> Key:
-    kept = [(adjoint_name(adjoint_name(n)), s) for n, s in factors if n != "I"]
-    return tuple(sorted(kept, key=lambda f: f[1]))
+    kept = [(_spelled(n), s) for n, s in factors if n != "I"]
+    if len(kept) > 1:
+        kept.sort(key=_site_of)
+    return tuple(kept)
+
+
+_site_of = itemgetter(1)
+
+
+@lru_cache(maxsize=4096)
+def _spelled(name: str) -> str:
+    """Return the one spelling of a name: ``Sp`` for ``Sm.dag``."""
+    return adjoint_name(adjoint_name(name))
+
+
+def _is_factor(name: Any, site: Any) -> bool:
+    return isinstance(name, str) and isinstance(site, (int, np.integer)) and bool(site >= 0)
 
 
 def _checked_key(factors: Any) -> Key:
     try:
-        valid = all(isinstance(n, str) and isinstance(s, (int, np.integer)) and s >= 0 for n, s in factors)
+        valid = True
+        for name, site in factors:
+            valid = valid and _is_factor(name, site)
     except (TypeError, ValueError):
         valid = False
     if not valid:
@@ -196,8 +251,12 @@ def _adjoint(key: Key) -> Key:
 
 
 def _order(item: tuple[Key, complex]) -> tuple[Any, ...]:
-    key, _ = item
-    return (min((s for _, s in key), default=-1), len(key), [s for _, s in key], [n for n, _ in key])
+    key = item[0]
+    if len(key) == 1:
+        ((name, site),) = key
+        return (site, 1, [site], [name])
+    sites = [s for _, s in key]  # ascending
+    return (sites[0] if sites else -1, len(key), sites, [n for n, _ in key])
 
 
 def _checked_scalar(value: Any) -> complex:

@@ -67,7 +67,8 @@ class Certificate:
     Attributes
     ----------
     residual
-        ||L rho||_2 / ||rho||_2 with the exact generator (unit: rate).
+        ||L rho||_2 / ||rho||_2 with the exact generator (unit: rate); for methods that solve for moments, the residual
+        of their equations relative to the noise (a note says so).
     trace, hermiticity
         Tr rho before renormalisation; largest deviation from Hermiticity.
     smallest_eigenvalue

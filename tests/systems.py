@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from mpo_transport import Boson, Chain, Jump, Lindbladian, SpinHalf, models, op
+from mpo_transport import Boson, Chain, Jump, Lindbladian, OpSum, SpinHalf, models, op
 from mpo_transport import observables as obs
 from mpo_transport.observables import Observable, StateFunction
 from mpo_transport.states.dense import DenseState
@@ -34,6 +34,7 @@ __all__ = [
     "dense_steady_state",
     "load_benchmark",
     "load_reference",
+    "random_xy",
 ]
 
 REFERENCE = Path(__file__).resolve().parents[1] / "data" / "reference"
@@ -445,6 +446,77 @@ def _spin_boson() -> System:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
+# quadratic models
+
+
+def random_xy(L: int, seed: int) -> Lindbladian:
+    """Anisotropic complex hopping, fields, and jumps at both ends that mix raising and lowering: free fermions."""
+    rng = np.random.default_rng(seed)
+    c = rng.normal(size=(L, 4, 2)) @ [1, 1j]
+    h = sum((x.real * op("Z", j) for j, x in enumerate(c[:, 2])), OpSum())
+    for j in range(L - 1):
+        half = c[j, 0] * op("Sp", j) * op("Sm", j + 1) + 0.5 * c[j, 1] * op("Sp", j) * op("Sp", j + 1)
+        h = h + half + half.dag
+    jumps = [
+        Jump(op("Sm", 0) + 0.4j * op("Sp", 0), rate=0.8),
+        Jump(op("Sp", 0), rate=0.3),
+        Jump(op("Sm", L - 1), rate=0.5),
+        Jump(op("Sp", L - 1) - 0.2 * op("Sm", L - 1), rate=0.7),
+    ]
+    return Lindbladian(Chain(L, SpinHalf()), h, jumps, name="random_xy")
+
+
+def _boson_20() -> System:
+    """Gain and loss at the ends of a chain of unbounded modes: current, densities and a number distribution."""
+    given, known = load_benchmark("boson-20")
+    G, f = zip(
+        *((given[f"loss_{end}"] - given[f"gain_{end}"], given[f"gain_{end}"]) for end in ("L", "R")), strict=True
+    )
+    f = tuple(x / g for x, g in zip(f, G, strict=True))
+    density = known["density_sites"]
+    probabilities = known["occupation_probability_site_10"]
+    answers = (
+        Answer("current", obs.current, np.full(given["L"] - 1, known["particle_current"]), 1e-13),
+        Answer(
+            "densities",
+            lambda m: Observable("densities", tuple(op("N", s) for s in density), tuple(density), "site"),
+            np.array(list(density.values())),
+            1e-13,
+        ),
+        Answer(
+            "number distribution",
+            lambda m: StateFunction("occupation", lambda state: state.number_distribution(9, len(probabilities) - 1)),
+            np.array(probabilities),
+            1e-13,
+        ),
+    )
+    return System(
+        "boson-20",
+        lambda: models.boundary_driven_xx(given["L"], given["t"], G[0], f[0], G[1], f[1], levels=math.inf),
+        answers,
+        "data/reference/exact_benchmarks.json",
+    )
+
+
+def _rectifier() -> System:
+    """Two modes with three baths, all rates different."""
+    table = {e["id"]: e for e in _table("heat_rectifier")}
+    given = dict(table["gen_rates_n"]["parameters"])
+    F = complex(given.pop("F_re"), given.pop("F_im"))
+    flows = dict(zip(("bath_1", "bath_2", "common"), table["gen_rates_eta"]["value"], strict=True))
+    answers = (
+        Answer("N", lambda m: obs.profile(m, "N"), np.array(table["gen_rates_n"]["value"]), 1e-12),
+        *(Answer(bath, lambda m, bath=bath: obs.bath_flow(m, bath), flow, 1e-12) for bath, flow in flows.items()),
+    )
+    return System(
+        "rectifier-rates",
+        lambda: models.heat_rectifier(**given, F=F, levels=math.inf),
+        answers,
+        "data/reference/heat_rectifier.json",
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 SYSTEMS: tuple[System, ...] = (
@@ -466,6 +538,9 @@ SYSTEMS: tuple[System, ...] = (
     _xx("xx-dephasing", 4, 1.0, (0.7, 2.0), (0.1, 0.6), 0.5),
     # five levels: the weight beyond them is (n/(1+n))^5 < 3e-7 per site at these occupations
     _xx("boson-chain", 2, 1.0, (0.9, 1.3), (0.05, 0.02), 0.3, levels=5, uncertainty=5e-6),
+    _xx("boson-chain-unbounded", 7, 0.8, (0.6, 1.4), (2.9, 0.2), 0.0, levels=math.inf),
+    _boson_20(),
+    _rectifier(),
     _exclusion(4, 1.0, 0.8, 0.5, 0.3),
     _xxz_maximal(4, 0.5, 2.0),
     _xxz_maximal(3, 1.0, 4.0, J=0.7),

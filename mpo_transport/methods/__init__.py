@@ -4,6 +4,7 @@ from .base import METHODS, Diagnostics, Estimate, Iterate, Method, Support, buil
 from .cluster import ClusterMeanField
 from .cluster_threshold import instability_threshold, symmetric_growth_rate
 from .exact import ExactDiag
+from .gaussian import Gaussian
 from .growth import ChainGrowth
 from .implicit import ImplicitSweeps
 from .tebd import TEBD
@@ -16,6 +17,7 @@ __all__ = [
     "Diagnostics",
     "Estimate",
     "ExactDiag",
+    "Gaussian",
     "ImplicitSweeps",
     "Iterate",
     "Method",

@@ -81,16 +81,22 @@ class Method(abc.ABC):
 
     ``name`` is the name of the class, as in specification files.  ``tasks`` lists what the method can do:
     ``"steady_state"`` and/or ``"evolve"``.  ``statistical`` methods have sampling errors, so that each further digit
-    costs a factor of a hundred.
+    costs a factor of a hundred.  ``infinite`` methods read a ring as a stretch of the infinite chain: their answer is
+    not that of the finite ring, and is not compared with it.
     """
 
     name: ClassVar[str]
     tasks: ClassVar[tuple[str, ...]] = ("steady_state",)
     statistical: ClassVar[bool] = False
+    infinite: ClassVar[bool] = False
 
     @abc.abstractmethod
     def supports(self, model: Lindbladian, task: str = "steady_state") -> Support:
         """Return yes, or no with the reason; the same sentence serves automatic choice and the error text."""
+
+    def unpromising(self, model: Lindbladian) -> str:
+        """Return why the automatic choice should pass over this method although it supports the model, or ""."""
+        return ""
 
     @abc.abstractmethod
     def estimate(self, model: Lindbladian, tol: float) -> Estimate:

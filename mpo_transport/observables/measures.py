@@ -20,6 +20,7 @@ from ..states import State, local_density_matrices
 from ..states.base import check_same_spaces, check_sites
 from ..states.cluster import ClusterState
 from ..states.dense import DenseState
+from ..states.gaussian import GaussianState
 from ..states.mpo import MPOState
 from .base import StateFunction, register_observable
 
@@ -49,7 +50,8 @@ def purity(sites: Sites | None = None) -> StateFunction:
     chosen = _listed(sites)
 
     def value(state: State) -> float:
-        return float(np.linalg.norm(_reduced(state, chosen)) ** 2)
+        known = _offered(state, "purity_of", chosen)
+        return float(np.linalg.norm(_reduced(state, chosen)) ** 2) if known is None else known
 
     return StateFunction(_named("purity", chosen), value, {"sites": chosen}, description="purity")
 
@@ -82,6 +84,9 @@ def negativity(sites_a: Sites, sites_b: Sites | None = None) -> StateFunction:
         other = tuple(s for s in range(state.L) if s not in a) if b is None else b
         if not other:
             return 0.0
+        known = _offered(state, "negativity_of", a, other)
+        if known is not None:
+            return known
         rho = _reduced(state, a + other)
         da, db = _dimension(state.lattice, a), _dimension(state.lattice, other)
         transposed = rho.reshape(da, db, da, db).transpose(0, 3, 2, 1).reshape(da * db, da * db)
@@ -195,6 +200,8 @@ def fidelity(target: Any) -> StateFunction:
             return _uhlmann(_whole(state), _whole(target))
         if isinstance(target, np.ndarray) and target.ndim == 2 and target.shape[0] == target.shape[1] != state.L:
             return _uhlmann(_whole(state), _checked_target(target, state.lattice))
+        if isinstance(state, GaussianState):
+            return _fidelity_with_product(state, target)
         try:
             locals_ = local_density_matrices(state.lattice, target)
         except InputError as error:
@@ -202,7 +209,7 @@ def fidelity(target: Any) -> StateFunction:
         if all(abs(np.linalg.norm(m) - 1) < 1e-12 for m in locals_):
             return float(state.overlap(_product_like(state, locals_)))
         sigma = np.ones((1, 1))
-        _refuse(math.prod(int(d) for d in state.lattice.dims))
+        _refuse(math.prod(state.lattice.dims))
         for m in locals_:
             sigma = np.kron(sigma, m)
         return _uhlmann(_whole(state), sigma)
@@ -224,12 +231,26 @@ def top_population() -> StateFunction:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
+def _fidelity_with_product(state: GaussianState, target: Any) -> float:
+    """Return the fidelity with a pure product of Gaussian local states."""
+    try:
+        sigma = GaussianState.product(state.lattice, target)
+    except InputError as error:
+        raise InputError(f"Argument `target` is no Gaussian state of this lattice: {error}", field="target") from None
+    if abs(sigma.purity() - 1) < 1e-12:
+        return float(state.overlap(sigma))
+    return _uhlmann(_whole(state), _whole(sigma))
+
+
 def _listed(sites: Sites) -> tuple[int, ...]:
     if not isinstance(sites, (int, np.integer, Iterable)):
         raise InputError(f"Argument `sites` must be a site or a list of sites, but is {sites!r}.", field="sites")
     chosen = tuple(sites) if isinstance(sites, Iterable) else (sites,)
     if not chosen:
         raise InputError("Argument `sites` must name at least one site.", field="sites")
+    if not all(isinstance(s, (int, np.integer)) for s in chosen):
+        odd = next(s for s in chosen if not isinstance(s, (int, np.integer)))
+        raise InputError(f"Argument `sites` must hold whole numbers, but contains {repr(odd)[:60]}.", field="sites")
     return chosen
 
 
@@ -237,15 +258,28 @@ def _named(word: str, sites: tuple[int, ...]) -> str:
     return "_".join([word, *map(str, sites)])
 
 
+def _offered(state: State, question: str, *arguments: Any) -> float | None:
+    """Return the answer of a state that need not write out matrices; None if it has none for these sites."""
+    answer = getattr(state, question, None)
+    return None if answer is None else answer(*arguments)
+
+
 def _dimension(lattice: Lattice, sites: Sequence[int]) -> int:
+    _refuse(math.prod(float(lattice.dims[s]) for s in sites))
     return math.prod(int(lattice.dims[s]) for s in sites)
 
 
-def _refuse(D: int) -> None:
+def _refuse(D: float) -> None:
+    if not math.isfinite(D):
+        raise NotSupportedError(
+            "Unbounded modes have no density matrix that could be written out; of Gaussian states purity, entropy and "
+            "negativity follow from the covariance.",
+            field="sites",
+        )
     if D > _LARGEST:
         raise NotSupportedError(
-            f"The density matrix of these sites is {D} x {D}; matrices are diagonalised up to {_LARGEST} x {_LARGEST} "
-            "only. Ask for fewer sites.",
+            f"The density matrix of these sites is {D:.6g} x {D:.6g}; matrices are diagonalised up to "
+            f"{_LARGEST} x {_LARGEST} only. Ask for fewer sites.",
             field="sites",
         )
 
@@ -287,6 +321,9 @@ def _entropy_text(order: float) -> str:
 
 
 def _entropy_of(state: State, sites: tuple[int, ...], order: float) -> float:
+    known = _offered(state, "entropy_of", sites, order)
+    if known is not None:
+        return known
     return _shannon(np.linalg.eigvalsh(_reduced(state, sites)), order)
 
 

@@ -16,14 +16,15 @@ __all__ = ["check_method", "choose_method"]
 _COMFORTABLE_SECONDS = 60.0
 _COMFORTABLE_BYTES = 2.0 * 2**30
 # Tried in this order.  Methods with an uncontrolled approximation, such as mean field, are used only when named.
-_AUTOMATIC = ("ExactDiag", "TEBD")
+_AUTOMATIC = ("ExactDiag", "Gaussian", "ChainGrowth", "TEBD")
 
 
 def choose_method(model: Lindbladian, task: str = "steady_state", tol: float = 1e-6) -> tuple[Method, str]:
     """Return a method for a model, with default knobs, and the reason in one sentence.
 
     Exact diagonalisation where it fits comfortably (a minute, 2 GiB and half of the memory at hand), else whichever of
-    exact diagonalisation and sweeps on a matrix-product density matrix is foreseen to be faster.
+    exact diagonalisation, the moments of a quadratic model and sweeps on a matrix-product density matrix is foreseen to
+    be faster.
 
     Raises
     ------
@@ -44,6 +45,10 @@ def choose_method(model: Lindbladian, task: str = "steady_state", tol: float = 1
         support = method.supports(model, task)
         if task not in cls.tasks or not support:
             refused.append(f"{label}: {support.reason if not support else f'it has no task {task!r}'}")
+            continue
+        hopeless = method.unpromising(model)
+        if hopeless:
+            refused.append(f"{label}: {hopeless}")
             continue
         estimate = method.estimate(model, tol)
         if estimate.memory_bytes > limit:

@@ -1,9 +1,10 @@
-"""Representations of a density matrix: dense, tensor train, clusters, mixtures of pure states, orbits of strings."""
+"""Representations of a density matrix: dense, tensor train, clusters, mixtures, orbits of strings, Gaussian."""
 
 from .base import STATES, State, local_density_matrices, register_state
 from .cluster import ClusterState
 from .dense import DenseState
 from .ensemble import EnsembleState
+from .gaussian import GaussianState
 from .mpo import MPOState
 from .orbit import OrbitState
 
@@ -12,6 +13,7 @@ __all__ = [
     "ClusterState",
     "DenseState",
     "EnsembleState",
+    "GaussianState",
     "MPOState",
     "OrbitState",
     "State",

@@ -24,6 +24,10 @@ def deviation(value, answer):
 @pytest.mark.parametrize("system", systems.SYSTEMS, ids=str)
 def test_exact_diagonalisation(system):
     model = system.build()
+    if not model.lattice.is_bounded:
+        with pytest.raises(mt.NotSupportedError, match="levels"):
+            mt.steady_state(model, mt.ExactDiag())
+        return
     result = mt.steady_state(model, mt.ExactDiag())
     assert result.converged and result.certificate.residual < 1e-10
     assert result.certificate.null_space == 1
@@ -31,6 +35,27 @@ def test_exact_diagonalisation(system):
         observable = answer.observable(model)
         value = result.expect(observable)
         assert deviation(value, answer) <= answer.uncertainty + ROUNDING * max(1.0, observable.norm), answer.name
+
+
+@pytest.mark.parametrize("system", systems.SYSTEMS, ids=str)
+def test_gaussian(system):
+    """Exact to rounding where the model is quadratic; a sentence that names the term where it is not."""
+    model = system.build()
+    if not mt.Gaussian().supports(model):
+        with pytest.raises(mt.NotSupportedError, match="quadratic"):
+            mt.steady_state(model, mt.Gaussian())
+        return
+    result = mt.steady_state(model, mt.Gaussian())
+    assert result.converged and result.certificate.residual < 1e-12
+    for answer in system.answers:
+        observable = answer.observable(model)
+        error = deviation(result.expect(observable), answer)
+        assert error <= answer.uncertainty + ROUNDING * max(1.0, observable.norm), answer.name
+
+
+def test_gaussian_supports_the_quadratic_systems():
+    expected = {"xx-asymmetric", "boson-chain-unbounded", "boson-20", "rectifier-rates", "thermal-qubit"}
+    assert expected <= {s.name for s in systems.SYSTEMS if mt.Gaussian().supports(s.build())}
 
 
 def check_sweeps(system, tol):
@@ -56,7 +81,7 @@ def test_sweeps(system):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("system", systems.SYSTEMS, ids=str)
+@pytest.mark.parametrize("system", [s for s in systems.SYSTEMS if mt.TEBD().supports(s.build())], ids=str)
 def test_sweeps_tighter(system):
     check_sweeps(system, 1e-7)
 

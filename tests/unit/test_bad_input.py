@@ -302,7 +302,7 @@ CALLS = [
     ("method", lambda: steady_state(MODEL, ClusterMeanField(size=2))),
     ("method", lambda: steady_state(MODEL, ClusterMeanField(size=4))),
     ("method", lambda: steady_state(models.boundary_driven_xx(14, 1.0, 0.5, 0.9, 0.7, 0.2), ExactDiag())),
-    ("method", lambda: steady_state(models.persistent_current(3, 1.0, 0.5, levels=math.inf))),
+    ("method", lambda: steady_state(models.persistent_current(3, 1.0, 0.5, U=1.0, levels=math.inf))),
     ("dt", lambda: steady_state(models.persistent_current(4, 2.0, 1.0), TEBD(dt=1e4, max_bond=8), tol=1e-2)),
     ("dt", lambda: evolve(models.persistent_current(4, 2.0, 1.0), "up", [1e4], [], TEBD(dt=1e3))),
     ("observables", lambda: steady_state(MODEL, observables=[op("Z", 0)])),

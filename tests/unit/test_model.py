@@ -7,6 +7,7 @@ import pytest
 
 from mpo_transport import Boson, Chain, Graph, Jump, Lindbladian, LocalSpace, OpSum, Spin, SpinHalf, models, op
 from mpo_transport.errors import InputError, NotSupportedError
+from mpo_transport.model import Bath
 
 
 def charges(model):
@@ -208,3 +209,19 @@ def test_complex_defaults_follow_the_paper_constraint():
     terms = dict(model.jumps[0].operator)
     assert terms[(("Sm", 1),)] == 1 - 2j and terms[(("Sp", 0),)] == -0.5j
     assert Spin(0.5) == SpinHalf()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", -1.0),
+        ("temperature", math.nan),
+        ("occupation", -0.1),
+        ("occupation", math.nan),
+        ("energy", math.inf),
+    ],
+)
+def test_baths_of_no_temperature_are_refused(field, value):
+    with pytest.raises(InputError, match=field) as caught:
+        Bath("left", **{field: value})
+    assert caught.value.field == field

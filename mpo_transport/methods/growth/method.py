@@ -16,7 +16,7 @@ from ...states import MPOState
 from ...superoperator.mpo import MPO, lindbladian_mpo
 from ..base import Diagnostics, Estimate, Iterate, Method, Support, register_method
 from ..tebd.measure import difference, profile
-from .short_chain import Family, chain_family, grow, sector_size, solve_short
+from .short_chain import Family, chain_family, grow, has_bulk_tensor, sector_size, solve_short
 
 __all__ = ["ChainGrowth"]
 
@@ -117,6 +117,12 @@ class ChainGrowth(Method):
         if family is None or len(family.lengths()) < 2:
             return Support(False, "the bulk of the chain does not repeat itself often enough to be left out.")
         return Support(True, "the bulk of the chain repeats itself.")
+
+    def unpromising(self, model: Lindbladian) -> str:
+        family = chain_family(model)
+        if family is not None and has_bulk_tensor(family, self.largest_block) is not None:
+            return ""
+        return "the steady states of short chains have no bulk tensor in common."
 
     def estimate(self, model: Lindbladian, tol: float) -> Estimate:
         support = self.supports(model)

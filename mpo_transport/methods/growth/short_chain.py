@@ -12,6 +12,7 @@ which is how the minimal automaton of a family is found from two members of it.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +22,9 @@ from scipy.sparse.linalg import splu
 
 from ...model import Lindbladian
 from ...superoperator.terms import local_generators, pair_generators
-from ...superoperator.train import robust_svd
+from ...superoperator.train import dense_train, robust_svd
 
-__all__ = ["Family", "Growth", "chain_family", "grow", "sector_size", "solve_short"]
+__all__ = ["Family", "Growth", "chain_family", "grow", "has_bulk_tensor", "sector_size", "solve_short"]
 
 # Generators that differ by less than this, relative to the largest entry, are the same.
 EQUAL = 1e-13
@@ -58,6 +59,10 @@ class Family:
         """Return the lengths of the shorter members, ascending."""
         first = self.length - (self.length - self.shortest) // self.period * self.period
         return list(range(first, self.length, self.period))
+
+    def member(self, length: int) -> Family:
+        """Return the same family with another member as the long chain."""
+        return dataclasses.replace(self, length=length)
 
     def bonds(self, length: int) -> list[np.ndarray]:
         """Return the generators of the member with ``length`` sites."""
@@ -168,6 +173,31 @@ def grow(family: Family, short: np.ndarray, longer: np.ndarray, cut: int, *, mir
     left = _split_left(u * s if mirrored else u, legs, cut)
     right = _split_right(v if mirrored else s[:, None] * v, legs, n - cut)
     return Growth((*left, *(cell * copies), *right), rank, cut, mismatch, float(s[-1] / s[0]))
+
+
+def has_bulk_tensor(family: Family, largest_block: int) -> int | None:
+    """Return the rank of the bulk tensor if three short members of the family agree on one, else None.
+
+    The tensor of the members n and n + p must predict that of n + 2p; nothing longer is solved than ``largest_block``
+    unknowns.
+    """
+    solved: list[np.ndarray] = []
+    for length in family.lengths():
+        if sector_size(family, length) > largest_block:
+            return None
+        x = solve_short(family, length)
+        if x is None:
+            return None
+        solved.append(x)
+        if len(solved) < 3:
+            continue
+        for cut in (solved[-3].ndim // 2, (solved[-3].ndim + 1) // 2):
+            grown = grow(family.member(length), solved[-3], solved[-2], cut)
+            predicted = dense_train(grown.tensors)
+            trace = predicted.flat[0]  # the states of the automaton need not have trace 1
+            if trace and np.linalg.norm(predicted / trace - x) < 1e-10 * np.linalg.norm(x):
+                return grown.rank
+    return None
 
 
 def _split_cell(cell: np.ndarray, legs: int, period: int) -> tuple[np.ndarray, ...]:

@@ -18,6 +18,7 @@ from ...superoperator.mpo import lindbladian_mpo
 from ..base import Diagnostics, Estimate, Iterate, Method, Support, register_method
 from ..tebd.plan import position_order
 from .engine import Engine
+from .frame import rotating_frame
 from .schedule import Limits, Progress
 
 __all__ = ["ImplicitSweeps"]
@@ -59,9 +60,10 @@ class ImplicitSweeps(Method):
 
     Notes
     -----
-    Chains, rings (folded) and graphs, terms of any range.  The projected generator is not normal; without dissipation
-    in the bulk it can have small eigenvalues that no eigenvector of the generator stands behind, so that the sweeps
-    wander.  This is detected, and the result is then ``not_converged``.
+    Chains, rings (folded) and graphs, terms of any range.  Frequencies that all sites have in common are removed first
+    where a weak U(1) charge is conserved, which leaves the steady state as it is.  The projected generator is not
+    normal; without dissipation in the bulk it can have small eigenvalues that no eigenvector of the generator stands
+    behind, so that the sweeps wander.  This is detected, and the result is then ``not_converged``.
 
     Examples
     --------
@@ -148,7 +150,7 @@ class ImplicitSweeps(Method):
         # one more than the largest rank: the identity is in every frame, whether the state needs it or not
         exact = int(_exact_bond([float(d) ** 2 for d in model.lattice.dims])) + 1
         limits = Limits(tol, min(self.max_bond or DEFAULT_MAX_BOND, exact), exact, self.max_sweeps)
-        mpo = lindbladian_mpo(model, position_order(model.lattice))
+        mpo = lindbladian_mpo(rotating_frame(model), position_order(model.lattice))
         return Engine(model, mpo, limits, self.initial_bond, self.cutoff, self.rtol, self.krylov)
 
     # -- the verbs ----------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from .errors import (
 )
 from .methods import METHODS, Method
 from .model import Lindbladian, checked_model
-from .observables import current, profile
+from .observables.defaults import default_observables
 from .result import Measurable, Status
 from .solve import steady_state
 
@@ -206,22 +206,6 @@ def crosscheck(
         raise InputError(f"No method could solve this model. {reasons}", field="methods")
     compared = tuple(_with_differences(row, base) for row in rows)
     return CrossCheck(model, compared, base.label, tol)
-
-
-def default_observables(model: Lindbladian) -> dict[str, Measurable]:
-    """Return what is measured when nothing is asked for: the default bond current, and Z, N or Sz on every site."""
-    out: dict[str, Measurable] = {}
-    spaces = model.lattice.spaces
-    if model.lattice.bonds and (model.currents or all(s.has("N") for s in spaces)):
-        try:
-            out["current"] = current(model)
-        except NotSupportedError:  # a graph with terms that are no edge has no bond current; the profile remains
-            out = {}
-    for name in ("Z", "N", "Sz"):
-        if all(s.has(name) for s in spaces):
-            out[f"profile:{name}"] = profile(model, name)
-            break
-    return out
 
 
 def _defaults() -> list[Method]:

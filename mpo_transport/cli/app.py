@@ -13,17 +13,20 @@ import typer
 
 from .._version import __version__
 from ..crosscheck import crosscheck as compare
-from ..crosscheck import default_observables
-from ..errors import FileFormatError, InputError
+from ..errors import InputError
 from ..result import Evolution, Result, Status
-from ..solve import Checkpoint, choose_method, evolve, steady_state
+from ..solve import choose_method
 from ..solve import resume as continue_run
 from ..solve.choice import check_method
+from ..solve.inputs import checked_initial, checked_observables
 from ..spec import RunSpec, load_spec, method_classes
-from ..storage import load, open_run, previous_path, read_spec
-from ..storage.tree import read_tree
+from ..spec.solving import solve_spec, wanted_observables
+from ..storage import load, open_run, read_spec
+from .check import check_files
+from .counting import register as register_counting
 from .exits import Exit, exit_of_error, exit_of_status
 from .output import print_outcome, print_table, say
+from .sweeps import register as register_sweeps
 from .tables import method_table, model_table, observable_table
 
 __all__ = ["app", "main"]
@@ -70,7 +73,7 @@ def _options(
     context.obj = {"debug": debug}
 
 
-def command(name: str) -> Callable[[Callable[..., Exit]], Callable[..., None]]:
+def command(name: str, *, hidden: bool = False) -> Callable[[Callable[..., Exit]], Callable[..., None]]:
     """Decorator: register a command; its errors become one sentence on stderr and an exit code."""
 
     def decorate(function: Callable[..., Exit]) -> Callable[..., None]:
@@ -88,7 +91,7 @@ def command(name: str) -> Callable[[Callable[..., Exit]], Callable[..., None]]:
                 raise typer.Exit(int(code_of)) from None
             raise typer.Exit(int(code))
 
-        app.command(name)(wrapped)
+        app.command(name, hidden=hidden)(wrapped)
         return wrapped
 
     return decorate
@@ -128,9 +131,9 @@ def run(
     """
     plan = load_spec(spec, set_ or ())
     model, method = plan.build_model(), plan.build_method()
-    observables = plan.build_observables(model) or default_observables(model)
+    observables = wanted_observables(plan, model)
     # Refusals first: whatever is wrong with the model or method is told before the directory is touched.
-    _refuse_unsupported(plan, model, method)
+    _refuse_unsupported(plan, model, method, observables)
     target = _directory(out) / plan.file_name
     found = open_run(target, plan.identity())
     if not quiet and found != "new":
@@ -138,32 +141,17 @@ def run(
             f"{target}: {'finished earlier; shown, not repeated' if found == 'finished' else 'unfinished; going on'}",
             error=True,
         )
-    outcome = _solve(plan, model, method, observables, target, quiet)
+    outcome = solve_spec(plan, model, method, observables, target, progress=False if quiet else None)
     return _finish(outcome, target, plan.figure, quiet, everything)
 
 
-def _refuse_unsupported(plan: RunSpec, model: Any, method: Any) -> None:
+def _refuse_unsupported(plan: RunSpec, model: Any, method: Any, observables: dict[str, Any]) -> None:
+    checked_initial(plan.initial_state(), model)
+    checked_observables(observables, model)
     if method is None:
         choose_method(model, plan.task, plan.tol)
     else:
         check_method(method, model, plan.task, plan.tol)
-
-
-def _solve(
-    plan: RunSpec, model: Any, method: Any, observables: dict[str, Any], target: Path, quiet: bool
-) -> Result | Evolution:
-    common: dict[str, Any] = {
-        "method": method,
-        "tol": plan.tol,
-        "seed": plan.seed,
-        "checkpoint": Checkpoint(target, every=plan.checkpoint_every),
-        "progress": False if quiet else None,
-        "spec": plan.identity(),
-        "observables": observables,
-    }
-    if plan.task == "evolve":
-        return evolve(model, plan.initial_state(), plan.times, on_failure="return", **common)
-    return steady_state(model, initial=plan.initial_state(), on_failure="return", **common)
 
 
 def _finish(outcome: Result | Evolution, target: Path, figure: str | None, quiet: bool, everything: bool) -> Exit:
@@ -220,34 +208,37 @@ def plot(
     run: RunFile,
     out: Annotated[Path, typer.Option("--out", "-o", help="Picture: .png, .pdf or .svg.")],
 ) -> Exit:
-    """Draw a stored run.
+    """Draw a stored run, or a table of a sweep.
 
-    Bond currents, profile and convergence; a run that is not converged gets a watermark.
+    Bond currents, profile and convergence; a run that is not converged gets a watermark. Of a table, every observable
+    against the coordinate with most values; points that are not converged are hollow and counted.
     """
-    from ..plotting import plot_result
+    from ..sweep.table import is_table
 
-    plot_result(run, out)
+    if is_table(run):
+        from ..analysis import plot_table
+
+        plot_table(run, out)
+    else:
+        from ..plotting import plot_result
+
+        plot_result(run, out)
     say(str(out))
     return Exit.CONVERGED
 
 
 @command("check")
-def check(context: typer.Context, run: RunFile) -> Exit:
-    """Verify the checksums of a run file.
+def check(
+    context: typer.Context,
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN.h5|DIR...", help="Files of runs, or directories of them.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Print the checks that were passed as well.")] = False,
+) -> Exit:
+    """Verify files: checksums, specification, state, certificate, observables.
 
-    The checkpoint kept beside it is verified as well.
+    The checkpoint kept beside a file is verified as well. A run that is not converged passes if it says so.
     """
-    read_tree(run)
-    say(f"{run}: intact")
-    older = previous_path(run)
-    if older.exists():
-        try:
-            read_tree(older)
-        except FileFormatError as error:
-            say(f"{older}: {_sentence(error)} (only the checkpoint before the newest file)", error=True)
-            return Exit.DAMAGED_FILE
-        say(f"{older}: intact (the checkpoint before it)")
-    return Exit.CONVERGED
+    return check_files(runs, as_json=as_json, everything=everything)
 
 
 @command("crosscheck")
@@ -332,6 +323,10 @@ def observables(context: typer.Context) -> Exit:
     """List the observables and their arguments."""
     print_table("", *observable_table())
     return Exit.CONVERGED
+
+
+register_counting(command)
+register_sweeps(command)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

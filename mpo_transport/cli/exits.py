@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 
 from ..errors import (
+    ClusterError,
     ConvergenceError,
     DegenerateSteadyStateError,
     FileFormatError,
@@ -30,6 +31,9 @@ class Exit(enum.IntEnum):
     DAMAGED_FILE = 7
     RUN_CONFLICT = 8
     NOT_SAVED = 9
+    CONTRADICTORY = 10
+    POINTS_FAILED = 11
+    NO_CLUSTER = 12
 
     @property
     def meaning(self) -> str:
@@ -48,6 +52,9 @@ _MEANINGS = {
     Exit.DAMAGED_FILE: "a file that is damaged or not a run",
     Exit.RUN_CONFLICT: "the file belongs to another specification or another process is writing it",
     Exit.NOT_SAVED: "calculated, but the result could not be written",
+    Exit.CONTRADICTORY: "a file that is intact, but contradicts itself (check)",
+    Exit.POINTS_FAILED: "some points of a sweep failed: see `status`, try again with --retry",
+    Exit.NO_CLUSTER: "a cluster scheduler is missing, cannot be reached, or refuses",
 }
 
 _BY_STATUS = {
@@ -78,8 +85,10 @@ def exit_of_error(error: Exception) -> Exit | None:
         return Exit.NOT_UNIQUE
     if isinstance(error, SaveError):
         return Exit.NOT_SAVED
+    if isinstance(error, ClusterError):
+        return Exit.NO_CLUSTER
     if isinstance(error, ConvergenceError):
         return exit_of_status(error.result.status) if isinstance(error.result, Result) else Exit.NOT_CONVERGED
-    if isinstance(error, OSError):
+    if isinstance(error, (OSError, MemoryError)):
         return Exit.BAD_INPUT
     return None

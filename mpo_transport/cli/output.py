@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..observables import transport_report
 from ..result import Evolution, Measurement, Result, Status
 
 __all__ = ["number_text", "print_outcome", "print_table", "say"]
@@ -70,6 +71,7 @@ def print_outcome(outcome: Result | Evolution, *, everything: bool = False) -> N
         _print_evolution(outcome, everything)
     else:
         _print_measurements(outcome, everything)
+        _print_exchange(outcome, everything)
     _print_certificate(outcome)
 
 
@@ -82,6 +84,20 @@ def _print_measurements(result: Result, everything: bool) -> None:
         rows = [[m.name, number_text(m.values, m.error), _error_text(m.error)] for m in single]
         print_table("", ["observable", "value", "claimed error"], rows)
         say()
+
+
+def _print_exchange(result: Result, everything: bool) -> None:
+    """Print quanta and heat into every bath and the entropy production of a model with thermal baths."""
+    if not any(b.occupation is not None or b.temperature is not None for b in result.model.baths):
+        return
+    report = transport_report(result)
+    rows = [list(row) for row in report.rows()]
+    if len(rows) > _ENTRIES and not everything:
+        rows = [*rows[:_ENDS], ["...", "", ""], *rows[-_ENDS:]]
+    print_table("exchange with the baths, per unit time", ["bath", "quanta into it", "heat into it"], rows)
+    for line in report.lines():
+        say(f"  {line}")
+    say()
 
 
 def _print_profile(m: Measurement, everything: bool) -> None:

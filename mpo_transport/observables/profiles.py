@@ -112,7 +112,7 @@ def correlation(
     if pairs is not None:
         if sites is not None:
             raise InputError("Arguments `sites` and `pairs` exclude each other.", field="pairs")
-        chosen = _pairs(pairs)
+        chosen = checked_pairs(pairs)
         for name, pair_sites in ((a, [i for i, _ in chosen]), (b, [j for _, j in chosen])):
             _require(lattice, name, pair_sites, "pairs")
         shape: tuple[int, ...] | None = None
@@ -161,7 +161,8 @@ def _connected(plain: Observable, lattice: Lattice, a: str, b: str, pairs: list[
     )
 
 
-def _pairs(pairs: Any) -> list[tuple[int, int]]:
+def checked_pairs(pairs: Any) -> list[tuple[int, int]]:
+    """Return the argument ``pairs`` as a list with at least one pair."""
     try:
         chosen = [(i, j) for i, j in pairs]
     except (TypeError, ValueError):

@@ -17,12 +17,15 @@ checkpoint=None, progress=None, spec=None) -> Evolution``
 ``resume(path, *, on_failure="raise", every=60.0, observables=None, progress=None) -> Result | Evolution``
     Continues an unfinished file; returns a finished one as it is.
 ``choose_method(model, task="steady_state", tol=1e-6) -> (Method, reason)``
+``audit(path) -> Audit``
+    Whether a file can be believed: checksums, specification, state, certificate, status, observables.
 
 The files behind it (room ``storage``): ``save(result, path)``, ``load(path) -> Result | Evolution``,
 ``open_run(path, spec) -> "new" | "unfinished" | "finished"`` (raises ``RunConflictError`` for a changed specification
 or a second writer), ``read_spec(path) -> dict | None``, ``run_id(spec) -> str`` (16 hexadecimal digits).
 """
 
+from .auditing import Audit, audit
 from .choice import choose_method
 from .evolution import evolve
 from .loop import Checkpoint, CheckpointWarning
@@ -31,9 +34,11 @@ from .resuming import resume
 from .steady import steady_state
 
 __all__ = [
+    "Audit",
     "Checkpoint",
     "CheckpointWarning",
     "ReproducibilityWarning",
+    "audit",
     "choose_method",
     "evolve",
     "resume",

@@ -19,6 +19,7 @@ from ..states import State
 from ..storage import RunFile, StoredRun, check_same_spec, outcome_of
 from .choice import check_method, choose_method
 from .inputs import (
+    checked_initial,
     checked_model,
     checked_observables,
     checked_on_failure,
@@ -29,6 +30,7 @@ from .inputs import (
     storable,
 )
 from .loop import Session, checked_checkpoint, measure, verdict
+from .signals import Stopped
 from .steady import usable_method
 
 __all__ = ["continue_evolution", "evolve"]
@@ -91,6 +93,7 @@ def evolve(
     tol, seed, place = checked_tol(tol), checked_seed(seed), checked_checkpoint(checkpoint)
     on_failure = checked_on_failure(on_failure)
     measured = checked_observables(observables, model)
+    initial = checked_initial(initial, model)
     if initial is None:
         raise InputError("Argument `initial` is needed for a time evolution.", field="initial")
     if method is not None:
@@ -192,10 +195,15 @@ def _record(run: StoredRun, observables: Mapping[str, Any], iterate: Iterate) ->
 def _conclude(session: Session, work: Any, iterate: Iterate, diagnostics: Diagnostics) -> Any:
     run, status = session.run, diagnostics.status
     assert status is not None
-    certificate = session.certificate(work, iterate, status)
-    if status is not Status.NOT_FINITE:
-        certificate = _checked(certificate, run.model, iterate.state)
-    elif diagnostics.message:
+    try:
+        # Checking a large state takes long. All times are reached: whoever is stopped here does only this when resumed.
+        with session.at_once() if status is Status.CONVERGED else nullcontext():
+            certificate = session.certificate(work, iterate, status)
+            if status is not Status.NOT_FINITE:
+                certificate = _checked(certificate, run.model, iterate.state)
+    except Stopped:
+        return session.interrupt()
+    if status is Status.NOT_FINITE and diagnostics.message:
         certificate = replace(certificate, notes=(*certificate.notes, diagnostics.message))
     run.status, run.certificate = verdict(status, certificate, run.tol), certificate
     run.iterate = None
@@ -205,10 +213,8 @@ def _conclude(session: Session, work: Any, iterate: Iterate, diagnostics: Diagno
 
 def _checked(certificate: Certificate, model: Lindbladian, state: State) -> Certificate:
     """Return the certificate with those common checks that any state must pass, stationary or not."""
-    found = common_checks(model, state)
-    lasting = {
-        k: found[k] for k in ("trace", "smallest_eigenvalue", "top_population") if getattr(certificate, k) is None
-    }
+    names = ("trace", "smallest_eigenvalue", "top_population")
+    lasting = common_checks(model, state, [k for k in names if getattr(certificate, k) is None])
     notes = certificate.notes
     if certificate.residual is not None:  # the rate of change, which no one expects to vanish here
         notes = (*notes, f"rate of change |d rho/dt|/|rho| at the last time: {certificate.residual:.3g}")

@@ -12,12 +12,14 @@ import numpy as np
 
 from ..errors import InputError, did_you_mean
 from ..model import Lindbladian, checked_model
-from ..observables import Observable
+from ..observables import Observable, StateFunction
 from ..operators import OpSum
-from ..states import State
+from ..states import State, local_density_matrices
+from ..states.base import check_sites
 from ..storage import StoredRun, model_digest, opsums_digest, state_digest
 
 __all__ = [
+    "checked_initial",
     "checked_model",
     "checked_observables",
     "checked_on_failure",
@@ -54,6 +56,16 @@ def checked_on_failure(on_failure: Any) -> str:
             f"Argument `on_failure` is {on_failure!r}; {did_you_mean(str(on_failure), ON_FAILURE)}", field="on_failure"
         )
     return str(on_failure)
+
+
+def checked_initial(initial: Any, model: Lindbladian) -> Any:
+    """Return the initial state; a name or list that means nothing on the model's spaces is refused before the start."""
+    checked: Any = initial
+    if isinstance(initial, Iterable) and not isinstance(initial, (str, State, Mapping)):
+        checked = list(initial)
+    if checked is not None and not isinstance(checked, State) and model.lattice.is_bounded:
+        local_density_matrices(model.lattice, checked)
+    return checked
 
 
 def checked_times(times: Any) -> np.ndarray:
@@ -105,6 +117,8 @@ def checked_observables(observables: Any, model: Lindbladian) -> dict[str, Any]:
             )
         if isinstance(observable, Observable):
             _check_sites(name, observable, model)
+        elif isinstance(observable, StateFunction):
+            _check_arguments(name, observable, model)
         out[name] = observable
     return out
 
@@ -179,6 +193,22 @@ def _check_sites(name: str, observable: Observable, model: Lindbladian) -> None:
                         f"{model.L} sites does not have.",
                         field="observables",
                     )
+
+
+def _check_arguments(name: str, function: StateFunction, model: Lindbladian) -> None:
+    """A function of the state names its sites or its cut; whether the lattice has them is known before the start."""
+    for key, value in function.arguments.items():
+        if key.startswith("sites") and isinstance(value, tuple):
+            try:
+                check_sites(model.lattice, value)
+            except InputError as error:
+                raise InputError(f"Argument `observables`: {name!r}: {error}", field="observables") from None
+        if key == "cut" and value is not None and value not in range(1, model.L):
+            raise InputError(
+                f"Argument `observables`: {name!r}: `cut` must be an integer from 1 to L-1 = {model.L - 1}, but is "
+                f"{value!r}.",
+                field="observables",
+            )
 
 
 def _knobs(method: Any) -> dict[str, Any]:

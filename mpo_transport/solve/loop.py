@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
@@ -18,7 +19,7 @@ from .._threads import limited_threads
 from ..certificate import judge
 from ..errors import InputError, InsufficientMemoryError, MpoTransportWarning, SaveError
 from ..methods import Diagnostics, Iterate
-from ..result import Certificate, Cost, Evolution, Measurement, Result, Status
+from ..result import Certificate, Cost, Evolution, History, Measurement, Result, Status
 from ..states import State
 from ..storage import RunFile, StoredRun, outcome_of
 from .progress import Progress
@@ -136,6 +137,20 @@ class Session:
         self.run.history.append(record | dict(diagnostics.measures))
         self._progress.update(iterate.step, diagnostics)
         return iterate, diagnostics
+
+    def at_once(self) -> AbstractContextManager[None]:
+        """Within this block a signal raises :class:`~mpo_transport.solve.signals.Stopped` where it arrives."""
+        return self._guard.at_once()
+
+    def snapshot(self) -> tuple[StoredRun, int]:
+        """Return the run as it stands and the length of its history, for :meth:`go_back`."""
+        return copy.copy(self.run), len(self.run.history)
+
+    def go_back(self, run: StoredRun, records: int) -> None:
+        """Put the run back to what it was at a snapshot, but for the time spent."""
+        vars(self.run).update(vars(run))
+        self.run.history = History({name: values[:records] for name, values in run.history.arrays().items()})
+        self.run.cost = self.cost(run.cost.steps)
 
     def cost(self, steps: int) -> Cost:
         """Return the cost so far, that before a restart included."""

@@ -16,6 +16,7 @@ from ..result import Evolution, Measurement, Result, Status
 from ..storage import RunFile, StoredRun, check_same_spec, outcome_of
 from .choice import check_method, choose_method
 from .inputs import (
+    checked_initial,
     checked_model,
     checked_observables,
     checked_on_failure,
@@ -25,6 +26,7 @@ from .inputs import (
     storable,
 )
 from .loop import Session, checked_checkpoint, measure, verdict
+from .signals import Stopped
 
 __all__ = ["continue_steady_state", "deliver", "steady_state", "usable_method"]
 
@@ -41,6 +43,7 @@ def steady_state(
     observables: Any = (),
     progress: Any = None,
     spec: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> Result:
     """Return the steady state L rho = 0, Tr rho = 1, with a certificate that says how far it can be trusted.
 
@@ -72,6 +75,8 @@ def steady_state(
         ``(step, diagnostics)``.
     spec
         Plain mapping that identifies the run in its file; by default made from the arguments.
+    provenance
+        Plain mapping of further facts about a run that begins, kept in ``result.provenance`` and in its file.
 
     Returns
     -------
@@ -103,6 +108,7 @@ def steady_state(
     tol, seed = checked_tol(tol), checked_seed(seed)
     on_failure, place = checked_on_failure(on_failure), checked_checkpoint(checkpoint)
     measured = checked_observables(observables, model)
+    initial = checked_initial(initial, model)
     if method is not None:
         check_method(method, model, "steady_state", tol)
     if spec is None and place is not None:
@@ -122,7 +128,8 @@ def steady_state(
         if method is None:
             method, reason = choose_method(model, "steady_state", tol)
         return deliver(
-            _begin(model, method, reason, tol, seed, initial, spec, file, every, measured, progress), on_failure
+            _begin(model, method, reason, tol, seed, initial, spec, file, every, measured, progress, provenance),
+            on_failure,
         )
 
 
@@ -198,8 +205,10 @@ def _begin(
     every: float,
     observables: Mapping[str, Any],
     progress: Any,
+    provenance: Mapping[str, Any] | None,
 ) -> Result:
     run = StoredRun("steady_state", model, method, tol, seed, reason=reason, spec=spec, asked=storable(observables))
+    run.provenance = dict(provenance or {})
     with Session(run, file, every, progress) as session:
         work = method.prepare(model, tol=tol, seed=seed, task="steady_state")
         iterate = method.start(work, initial)
@@ -211,10 +220,20 @@ def _advance(session: Session, work: Any, iterate: Iterate, observables: Mapping
     """Advance until the method has finished or a signal came."""
     run = session.run
     while not session.stopped:
+        before, records = session.snapshot()
         iterate, diagnostics = session.step(lambda current: run.method.advance(work, current), iterate)
         if diagnostics.status is not None:
             note = diagnostics.message if diagnostics.status is Status.NOT_FINITE else ""
-            return _conclude(session, work, iterate, diagnostics.status, note, observables)
+            # Checking a large state takes long. Whoever is stopped there goes back by one step and repeats it when
+            # resumed; a method that needs a single step has nothing to go back to.
+            stoppable = before.iterate is not None and before.iterate.step > 0
+            try:
+                with session.at_once() if stoppable else nullcontext():
+                    _conclude(session, work, iterate, diagnostics.status, note, observables)
+            except Stopped:
+                session.go_back(before, records)
+                break
+            return session.finish()
         if not session.stopped:
             session.checkpoint_if_due()
     return session.interrupt()
@@ -222,8 +241,8 @@ def _advance(session: Session, work: Any, iterate: Iterate, observables: Mapping
 
 def _conclude(
     session: Session, work: Any, iterate: Iterate, status: Status, note: str, observables: Mapping[str, Any]
-) -> Any:
-    """Certify the final state, judge it, measure what was asked for, and save."""
+) -> None:
+    """Certify the final state, judge it, and measure what was asked for."""
     run = session.run
     certificate = session.certificate(work, iterate, status)
     if status is not Status.NOT_FINITE:
@@ -239,7 +258,6 @@ def _conclude(
     if status is not Status.NOT_FINITE:
         run.observables = _measured(outcome_of(run), observables)
     run.cost = session.cost(iterate.step)
-    return session.finish()
 
 
 def _remeasured(outcome: Result | Evolution, observables: Mapping[str, Any]) -> Result | Evolution:

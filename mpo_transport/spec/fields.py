@@ -50,7 +50,8 @@ def text(value: Any, key: str, choices: Iterable[str] | None = None) -> str:
     if not isinstance(value, str) or not value:
         raise refuse(key, "a text", value)
     if choices is not None and value not in (known := list(choices)):
-        raise InputError(f"Entry `{key}` has the unknown value {value!r}; {did_you_mean(value, known)}", field=key)
+        hint = did_you_mean(value, known)
+        raise InputError(f"Entry `{key}` has the unknown value {_shown(value)}; {hint}", field=key)
     return value
 
 

@@ -27,7 +27,9 @@ def parse_toml(text: str, source: str = "the specification") -> dict[str, Any]:
     """
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise InputError(f"{source} nests its values too deeply.", field="spec") from None
+    except ValueError as error:  # no TOML, or a number with thousands of digits
         raise InputError(f"{source} is not valid TOML: {error}.", field="spec") from None
 
 
@@ -144,6 +146,6 @@ def override_value(raw: str) -> Any:
     """Return a value read as TOML; what is not TOML is taken as a text."""
     try:
         parsed = tomllib.loads(f"value = {raw}")
-    except tomllib.TOMLDecodeError:
+    except (RecursionError, ValueError):
         return raw
     return parsed["value"] if set(parsed) == {"value"} else raw

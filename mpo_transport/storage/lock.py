@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -65,17 +66,20 @@ class RunLock:
                 self._descriptor = descriptor
             else:  # the former holder removed the file between our opening and locking it
                 os.close(descriptor)
-        os.ftruncate(self._descriptor, 0)
         holder = {"pid": os.getpid(), "host": platform.node()}
-        os.pwrite(self._descriptor, json.dumps(holder).encode(), 0)
+        with contextlib.suppress(OSError):  # the name is for people; on a full disk the lock holds without it
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, json.dumps(holder).encode(), 0)
 
     def release(self) -> None:
         """Give the lock back and remove its file."""
         if self._descriptor is None:
             return
-        self.path.unlink(missing_ok=True)
-        os.close(self._descriptor)
-        self._descriptor = None
+        descriptor, self._descriptor = self._descriptor, None
+        with contextlib.suppress(OSError):  # a file that stays behind does no harm: what locks is the open descriptor
+            self.path.unlink()
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
 
     def __enter__(self) -> RunLock:
         self.acquire()

@@ -18,7 +18,7 @@ from ..result import Certificate, Cost, Evolution, History, Measurement, Result,
 from ..states import STATES, State
 from .measurements import GROUP, attach_dimensions, measurements_from_tree, measurements_to_tree
 from .model_tables import model_from_tree, model_to_tree, opsums_from_table, opsums_to_table
-from .text import canonical_text, dumps, loads, run_id
+from .text import canonical_text, dumps, loads, run_id, spec_digest
 from .tree import Tree, quoted, tree_digest, unquoted
 
 __all__ = [
@@ -106,7 +106,11 @@ def run_to_tree(run: StoredRun) -> Tree:
         "asked": _asked_to_tree(run.asked),
     }
     if run.spec is not None:
-        tree["spec"] = {"text": canonical_text(run.spec), "run_id": run_id(run.spec)}
+        tree["spec"] = {
+            "text": canonical_text(run.spec),
+            "sha256": spec_digest(run.spec),
+            "run_id": run_id(run.spec),
+        }
     companions = run.companions
     if run.iterate is not None:
         companions = run.iterate.companions
@@ -157,7 +161,7 @@ def run_from_tree(tree: Mapping[str, Any]) -> StoredRun:
         cost=_known(Cost, facts["cost"]),
         reason=facts["reason"],
         provenance=loads(tree["provenance"]["facts"]),
-        spec=loads(tree["spec"]["text"]) if "spec" in tree else None,
+        spec=_spec_from_tree(tree["spec"]) if "spec" in tree else None,
         times=tree.get("schedule", {}).get("times"),
         reached=facts["reached"],
         asked=_asked_from_tree(tree["asked"]),
@@ -242,6 +246,13 @@ def _method_from_facts(facts: Mapping[str, Any]) -> Any:
         except InputError:  # knobs of another version: the result can still be read
             return StoredMethod(facts["name"], facts["knobs"])
     return StoredMethod(facts["name"], facts["knobs"])
+
+
+def _spec_from_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
+    spec: dict[str, Any] = loads(tree["text"])
+    if (tree["sha256"], tree["run_id"]) != (spec_digest(spec), run_id(spec)):
+        raise FileFormatError("the specification does not have the checksum and the run id that stand beside it.")
+    return spec
 
 
 def _state_to_tree(state: State) -> Tree:

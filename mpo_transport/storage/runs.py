@@ -13,9 +13,9 @@ from ..errors import FileFormatError, InputError, RunConflictError
 from ..result import Evolution, Result, register_writer
 from .lock import RunLock
 from .records import StoredRun, attach_dimensions, outcome_of, record_of, run_from_tree, run_to_tree
-from .slots import check_directory, previous_path, read_newest, remove_leftovers, replace_newest
+from .slots import check_directory, is_intact, previous_path, read_newest, remove_leftovers, replace_newest, stands
 from .text import differences
-from .tree import Tree, read_tree
+from .tree import Tree
 
 __all__ = ["RunFile", "load", "load_checkpoint", "open_run", "read_spec", "save", "save_checkpoint"]
 
@@ -42,7 +42,6 @@ class RunFile:
         self.path = checked_path(path, field)
         check_directory(self.path, field)
         self._lock = RunLock(self.path, field)
-        self._intact: tuple[int, ...] | None = None
 
     def __enter__(self) -> RunFile:
         self._lock.acquire()
@@ -56,29 +55,15 @@ class RunFile:
 
     def read(self) -> StoredRun | None:
         """Return the newest intact content; None if there is no file yet."""
-        if not _exists(self.path):
+        if not stands(self.path) and not stands(previous_path(self.path)):
             return None
-        tree, slot = read_newest(self.path)
-        self._intact = _signature(self.path) if slot == self.path else None
-        return _run(tree, slot)
+        return read_run(*read_newest(self.path))
 
     def write(self, run: StoredRun) -> None:
         """Write a run as the newest file.  OSError: it could not be written, and what was there is untouched."""
         tree = run_to_tree(run)
         decorate = partial(attach_dimensions, text=str(tree["observables_facts"]))
-        replace_newest(self.path, tree, decorate, keep_old=self._newest_is_intact())
-        self._intact = _signature(self.path)
-
-    def _newest_is_intact(self) -> bool:
-        if not self.path.exists():
-            return False
-        if self._intact is not None and self._intact == _signature(self.path):
-            return True
-        try:
-            read_tree(self.path)
-        except FileFormatError:
-            return False
-        return True
+        replace_newest(self.path, tree, decorate, keep_old=is_intact(self.path))
 
 
 def save(result: Result | Evolution, path: str | os.PathLike[str]) -> Path:
@@ -99,7 +84,7 @@ def save(result: Result | Evolution, path: str | os.PathLike[str]) -> Path:
         If the disk is full or fails while writing; what was there is untouched.
     """
     with RunFile(path) as file:
-        if file.path.exists():
+        if stands(file.path):
             try:
                 read_newest(file.path)
             except FileFormatError as error:
@@ -134,7 +119,7 @@ def save_checkpoint(run: StoredRun, path: str | os.PathLike[str]) -> Path:
 def load_checkpoint(path: str | os.PathLike[str]) -> StoredRun:
     """Return everything stored in a file; errors and warnings as in :func:`load`."""
     tree, slot = read_newest(checked_path(path, "path"))
-    return _run(tree, slot)
+    return read_run(tree, slot)
 
 
 def read_spec(path: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -184,25 +169,14 @@ def checked_path(path: Any, field: str) -> Path:
     return Path(os.fsdecode(path))
 
 
-def _exists(path: Path) -> bool:
-    return path.exists() or previous_path(path).exists()
-
-
-def _run(tree: Tree, slot: Path) -> StoredRun:
+def read_run(tree: Tree, slot: Path) -> StoredRun:
+    """Return the run of a checked tree; ``slot`` is the file that an error names."""
     try:
         return run_from_tree(tree)
     except FileFormatError as error:
         raise FileFormatError(f"{slot}: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise FileFormatError(f"{slot} lacks or contradicts a part of its content ({error!r}).") from error
-
-
-def _signature(path: Path) -> tuple[int, ...] | None:
-    try:
-        facts = path.stat()
-    except FileNotFoundError:
-        return None
-    return (facts.st_ino, facts.st_size, facts.st_mtime_ns)
 
 
 register_writer(save)

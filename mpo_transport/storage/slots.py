@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import glob
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Callable
@@ -13,9 +15,19 @@ from pathlib import Path
 import h5py
 
 from ..errors import FileFormatError, InputError, MpoTransportWarning
+from .seal import sealed_bytes
 from .tree import TooNewError, Tree, read_tree, tree_image
 
-__all__ = ["FallbackWarning", "check_directory", "previous_path", "read_newest", "remove_leftovers", "replace_newest"]
+__all__ = [
+    "FallbackWarning",
+    "check_directory",
+    "is_intact",
+    "previous_path",
+    "read_newest",
+    "remove_leftovers",
+    "replace_newest",
+    "stands",
+]
 
 _sequence = iter(range(1 << 62))
 
@@ -44,13 +56,15 @@ def check_directory(path: Path, field: str) -> None:
             f"Argument `{field}`: no file can be written in {directory} ({error.strerror}).", field=field
         ) from error
     os.close(descriptor)
-    probe.unlink(missing_ok=True)  # the holder of the lock may have cleared it away
+    _remove(probe)  # unless the holder of the lock has cleared it away
 
 
 def remove_leftovers(path: Path) -> None:
     """Remove what a killed process left beside ``path``; only for the holder of its lock."""
+    left = re.compile(rf"\.{re.escape(path.name)}\.[0-9]+-[0-9]+\.part")
     for file in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        file.unlink(missing_ok=True)
+        if left.fullmatch(file.name):  # and not what the run `run.h5.more` is writing
+            _remove(file)
 
 
 def replace_newest(
@@ -74,12 +88,34 @@ def replace_newest(
     aside = _aside(path)
     try:
         _write(aside, image)
-        if keep_old and path.exists():
+        if keep_old and stands(path):
             _copy_name(path, previous_path(path))
         os.replace(aside, path)
     finally:
-        aside.unlink(missing_ok=True)
+        _remove(aside)
     _sync_directory(path.parent)
+
+
+def stands(path: Path) -> bool:
+    """Return whether there is a file; asked by opening it, because a network file system may answer from memory."""
+    try:
+        with path.open("rb"):
+            return True
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # something is there, and whoever reads it will say what is wrong with it
+
+
+def is_intact(path: Path) -> bool:
+    """Return whether there is a file with a sound content; found by reading it, never from its size or times."""
+    try:
+        if sealed_bytes(path) is not None:
+            return True
+        read_tree(path)
+    except (OSError, FileFormatError):
+        return False
+    return True
 
 
 def read_newest(path: Path) -> tuple[Tree, Path]:
@@ -101,7 +137,7 @@ def read_newest(path: Path) -> tuple[Tree, Path]:
         raise
     except FileFormatError as error:
         older = previous_path(path)
-        if not older.exists():
+        if not stands(older):
             raise
         try:
             tree = read_tree(older)
@@ -116,6 +152,12 @@ def read_newest(path: Path) -> tuple[Tree, Path]:
 
 def _aside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}-{next(_sequence)}.part")
+
+
+def _remove(path: Path) -> None:
+    """Clear something away that does no harm if it stays; it must not hide the error or success that came before."""
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _write(aside: Path, image: memoryview) -> None:
@@ -140,12 +182,15 @@ def _copy_name(path: Path, older: Path) -> None:
     try:
         os.replace(second, older)
     finally:
-        second.unlink(missing_ok=True)
+        _remove(second)
 
 
 def _sync_directory(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems sync files only
+            raise
     finally:
         os.close(descriptor)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import InputError
 
-__all__ = ["canonical_text", "decode", "differences", "dumps", "loads", "run_id"]
+__all__ = ["canonical_text", "decode", "differences", "dumps", "loads", "run_id", "spec_digest"]
 
 _TAGS = ("complex", "float", "tuple", "array")
 
@@ -46,7 +46,12 @@ def canonical_text(spec: Mapping[str, Any]) -> str:
 
 def run_id(spec: Mapping[str, Any]) -> str:
     """Return the name of a run: the first 16 hexadecimal digits of the SHA-256 of its canonical text."""
-    return hashlib.sha256(canonical_text(spec).encode()).hexdigest()[:16]
+    return spec_digest(spec)[:16]
+
+
+def spec_digest(spec: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the canonical text of a specification, 64 hexadecimal digits."""
+    return hashlib.sha256(canonical_text(spec).encode()).hexdigest()
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

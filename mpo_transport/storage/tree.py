@@ -3,15 +3,19 @@
 A tree is a nested ``dict`` whose leaves are numpy arrays or texts.  ``/manifest`` lists every dataset with its checksum
 and the order of its axes in memory, and has a checksum of its own in the root attributes; so a missing, added or
 altered dataset is noticed, and an array is given back with the same bits *and* the same memory layout (which decides
-how the linear algebra library is called, hence the last digits of what is computed next).
+how the linear algebra library is called, hence the last digits of what is computed next).  From schema 2 on the whole
+file is sealed as well (:mod:`.seal`): it is checked before the HDF5 library sees a single byte, and the bytes that were
+checked are the bytes that are read.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,13 +24,19 @@ import numpy as np
 
 from .._version import __version__
 from ..errors import FileFormatError
+from .migrations import migrate
+from .seal import is_sealed, seal_line, sealed_bytes
 
 __all__ = [
     "FORMAT_NAME",
     "SCHEMA_VERSION",
+    "Content",
+    "ForeignFileError",
     "TooNewError",
     "Tree",
+    "in_present_schema",
     "quoted",
+    "read_content",
     "read_tree",
     "tree_digest",
     "tree_image",
@@ -34,18 +44,35 @@ __all__ = [
 ]
 
 FORMAT_NAME = "mpo_transport run"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_FIRST_SEALED = 2  # files of older schemas have no line behind their HDF5 part
 
 Tree: TypeAlias = "dict[str, Tree | np.ndarray | str]"
 _MANIFEST = "manifest"
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_STALE_TRIES = 5
 
 
 class TooNewError(FileFormatError):
     """A file of a schema that this version does not know yet."""
 
 
+class ForeignFileError(FileFormatError):
+    """A file that was not written by this package."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """The checked content of a file as it was written: its tree, the schema it follows, and who wrote it."""
+
+    tree: Tree
+    schema_version: int
+    generator: str
+    sealed: bool
+
+
 def tree_image(tree: Tree, decorate: Callable[[h5py.File], None] | None = None) -> memoryview:
-    """Return the bytes of the HDF5 file of a tree.
+    """Return the bytes of the HDF5 file of a tree, the seal included.
 
     The file is made in memory, because the HDF5 library cannot give up cleanly when a disk fills up under it; writing
     finished bytes can.
@@ -70,33 +97,51 @@ def tree_image(tree: Tree, decorate: Callable[[h5py.File], None] | None = None) 
         file.attrs["manifest_sha256"] = _digest_text(text)
         if decorate is not None:
             decorate(file)
+    end = buffer.seek(0, io.SEEK_END)
+    with buffer.getbuffer() as view:
+        seal = seal_line(view[:end])
+    buffer.write(seal)
     return buffer.getbuffer()
 
 
 def read_tree(path: Path) -> Tree:
-    """Return the checked content of a file.
+    """Return the checked content of a file, in the form of the present schema.
 
     Raises
     ------
     FileFormatError
-        If the file is missing, empty, truncated, damaged, foreign, or (:class:`TooNewError`) of a newer schema.
+        As :func:`read_content`; also if a file of an older schema lacks what its schema promises.
     """
-    _check_regular(path)
+    return in_present_schema(read_content(path), path)
+
+
+def in_present_schema(content: Content, path: Path) -> Tree:
+    """Return the tree of a file's content in the form of the present schema; errors as :func:`read_tree`."""
     try:
-        with h5py.File(path, "r", locking=False) as file:
-            manifest = _read_manifest(path, file)
-            present = set(_datasets(file)) - {_MANIFEST}
-            if present != manifest.keys():
-                odd = sorted(present ^ manifest.keys())
-                raise FileFormatError(f"{path} is damaged: the datasets {odd} do not match its own list.")
-            tree: Tree = {}
-            for name, entry in manifest.items():
-                _insert(tree, name, _read_leaf(path, file, name, entry))
-            return tree
-    except FileFormatError:
-        raise
-    except Exception as error:  # whatever a damaged file makes the HDF5 library raise
-        raise FileFormatError(f"{path} is damaged: it cannot be read as HDF5 to its end ({error}).") from error
+        return migrate(content.tree, content.schema_version)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FileFormatError(
+            f"{path} does not follow its schema version {content.schema_version} ({error!r})."
+        ) from error
+
+
+def read_content(path: Path) -> Content:
+    """Return the checked content of a file as it was written.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing, empty, truncated or damaged; :class:`ForeignFileError`: of another kind;
+        :class:`TooNewError`: of a newer schema.
+    """
+    for attempt in range(_STALE_TRIES):
+        try:
+            return _read_content(path)
+        except OSError as error:
+            # On a network file system another machine may replace the file while it is read here: read the new one.
+            if error.errno != errno.ESTALE or attempt + 1 == _STALE_TRIES:
+                raise FileFormatError(f"{path} cannot be read: {error.strerror or error}.") from error
+    raise AssertionError("unreachable")
 
 
 def quoted(name: str) -> str:
@@ -120,20 +165,56 @@ def tree_digest(tree: Tree) -> str:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
+def _read_content(path: Path) -> Content:
+    _check_regular(path)
+    sealed = is_sealed(path)
+    source: Any = path
+    if sealed:
+        content = sealed_bytes(path)
+        if content is None:
+            raise FileFormatError(f"{path} is damaged: the checksum of the whole file does not match.")
+        source = io.BytesIO(content)
+    _check_signature(path)
+    try:
+        with h5py.File(source, "r", **({} if sealed else {"locking": False})) as file:
+            version = _checked_version(path, file)
+            if version >= _FIRST_SEALED and not sealed:
+                raise FileFormatError(
+                    f"{path} is damaged: its last line, the checksum of the whole file, is missing; the file was cut "
+                    "off, or another program changed it."
+                )
+            tree = _checked_tree(path, file)
+            return Content(tree, version, str(file.attrs.get("generator", "unknown")), sealed)
+    except FileFormatError:
+        raise
+    except Exception as error:  # whatever a damaged file makes the HDF5 library raise
+        if isinstance(error, OSError) and error.errno == errno.ESTALE:
+            raise
+        raise FileFormatError(f"{path} is damaged: it cannot be read as HDF5 to its end ({error}).") from error
+
+
 def _check_regular(path: Path) -> None:
-    if not path.exists():
-        raise FileFormatError(f"{path} does not exist.")
-    if not path.is_file():
-        raise FileFormatError(f"{path} is not a file; give the path of a run file.")
+    """Raise unless the path is a file that can be opened; asked by opening it, which looks past the caches of NFS."""
     try:
         with path.open("rb") as stream:
             empty = not stream.read(1)
+    except FileNotFoundError:
+        raise FileFormatError(f"{path} does not exist.") from None
+    except IsADirectoryError:
+        raise FileFormatError(f"{path} is not a file; give the path of a run file.") from None
     except OSError as error:
+        if error.errno == errno.ESTALE:
+            raise
         raise FileFormatError(f"{path} cannot be opened for reading: {error.strerror}.") from error
     if empty:
         raise FileFormatError(f"{path} is empty.")
-    if not h5py.is_hdf5(path):
-        raise FileFormatError(f"{path} is not an HDF5 file, or its first bytes are damaged.")
+
+
+def _check_signature(path: Path) -> None:
+    with path.open("rb") as stream:
+        if stream.read(len(_SIGNATURE)) == _SIGNATURE or h5py.is_hdf5(path):
+            return
+    raise ForeignFileError(f"{path} is not an HDF5 file, or its first bytes are damaged.")
 
 
 def _leaves(tree: Tree, prefix: str = "") -> Iterator[tuple[str, np.ndarray | str]]:
@@ -161,9 +242,9 @@ def _write_leaf(file: h5py.File, name: str, leaf: np.ndarray | str) -> dict[str,
     return entry
 
 
-def _read_manifest(path: Path, file: h5py.File) -> Mapping[str, Mapping[str, Any]]:
+def _checked_version(path: Path, file: h5py.File) -> int:
     if file.attrs.get("format") != FORMAT_NAME:
-        raise FileFormatError(f"{path} is an HDF5 file, but not a run of mpo_transport.")
+        raise ForeignFileError(f"{path} is an HDF5 file, but not a run of mpo_transport.")
     version = int(file.attrs["schema_version"])
     if version > SCHEMA_VERSION:
         raise TooNewError(
@@ -172,6 +253,22 @@ def _read_manifest(path: Path, file: h5py.File) -> Mapping[str, Mapping[str, Any
         )
     if version < 1:
         raise FileFormatError(f"{path} is damaged: schema version {version} never existed.")
+    return version
+
+
+def _checked_tree(path: Path, file: h5py.File) -> Tree:
+    manifest = _read_manifest(path, file)
+    present = set(_datasets(file)) - {_MANIFEST}
+    if present != manifest.keys():
+        odd = sorted(present ^ manifest.keys())
+        raise FileFormatError(f"{path} is damaged: the datasets {odd} do not match its own list.")
+    tree: Tree = {}
+    for name, entry in manifest.items():
+        _insert(tree, name, _read_leaf(path, file, name, entry))
+    return tree
+
+
+def _read_manifest(path: Path, file: h5py.File) -> Mapping[str, Mapping[str, Any]]:
     text = file[_MANIFEST][()].decode()
     if _digest_text(text) != file.attrs["manifest_sha256"]:
         raise FileFormatError(f"{path} is damaged: the checksum of its list of datasets does not match.")

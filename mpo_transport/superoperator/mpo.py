@@ -26,7 +26,7 @@ from .basis import operator_vector, superoperator_factor
 from .terms import Key, ProductTerm, product_matrices, product_terms, require_bounded
 from .train import checked_order, dense_train, rescaled, train_log_norm
 
-__all__ = ["MPO", "lindbladian_mpo", "operator_train"]
+__all__ = ["MPO", "lindbladian_mpo", "operator_train", "superoperator_mpo"]
 
 # A local factor rho -> left rho right of one site, both symbolic.
 Label = tuple[Key, Key]
@@ -208,9 +208,21 @@ def lindbladian_mpo(model: Lindbladian, order: Sequence[int] | None = None) -> M
     >>> max(lindbladian_mpo(persistent_current(L=20, alpha=2.0, delta=1.0, periodic=False)).bond_dimensions)
     6
     """
+    return superoperator_mpo(model, product_terms(model), order)
+
+
+def superoperator_mpo(model: Lindbladian, terms: list[ProductTerm], order: Sequence[int] | None = None) -> MPO:
+    """Return the sum of maps rho -> c A rho B on the lattice of a model, which must keep rho Hermitian.
+
+    Raises
+    ------
+    NotSupportedError
+        If a site is unbounded.
+    InputError
+        If ``order`` is not a permutation of the sites.
+    """
     require_bounded(model)
     sites = checked_order(model.L, order)
-    terms = product_terms(model)
     local = _local_bases(model.lattice.spaces, terms)
     sums = LocalSums([len(local[s].elements) for s in sites])
     positions = {site: p for p, site in enumerate(sites)}

@@ -8,14 +8,12 @@ import textwrap
 import warnings
 from pathlib import Path
 
-import numpy as np
 import pytest
 from toy_methods import Relaxation, known, pumped_chain, same_state
 
 from mpo_transport import op
 from mpo_transport.errors import FileFormatError, InputError, RunConflictError, SaveError
-from mpo_transport.methods import METHODS, TEBD, ClusterMeanField, ExactDiag
-from mpo_transport.models import persistent_current
+from mpo_transport.methods import METHODS
 from mpo_transport.observables import Observable, StateFunction
 from mpo_transport.result import Status
 from mpo_transport.solve import (
@@ -134,76 +132,6 @@ def test_evolutions_resume_bit_for_bit(tmp_path):
         again = evolve(
             MODEL, "up", times, observables, Relaxation(), checkpoint=path, progress=lambda *a: pytest.fail("ran")
         )
-        assert again.values["n"].tobytes() == unbroken.values["n"].tobytes()
-
-
-def ring(L, **more):
-    return persistent_current(L, 2.0, 1.5, J=0.3, **more)
-
-
-METHODS_AND_MODELS = {
-    "exact, direct": (ExactDiag(), pumped_chain(3)),
-    "exact, iterative": (ExactDiag(solver="iterative"), ring(5)),
-    "exact, not unique": (ExactDiag(), persistent_current(4, 2.0, 1.0, mu=0.0)),
-    "sweeps on a chain": (TEBD(), pumped_chain(4)),
-    "sweeps on a ring": (TEBD(max_bond=12), ring(4)),
-    "sweeps, second order, long range": (TEBD(order=2, max_bond=6), ring(4, dissipator_distance=2, periodic=False)),
-    "mean field": (ClusterMeanField(size=1, branch="auto"), ring(4)),
-    "mean field, broken": (ClusterMeanField(branch="broken"), persistent_current(4, 2.0, 1.0)),
-}
-
-
-if "Trajectories" in METHODS:
-    QUICK = METHODS["Trajectories"](trajectories=8, burn_in=1.0, sampling_time=3.0)
-    METHODS_AND_MODELS["trajectories"] = (QUICK, pumped_chain(3))
-COVERED = {type(method) for method, _ in METHODS_AND_MODELS.values()}
-METHODS_AND_MODELS |= {name: (cls(), pumped_chain(3)) for name, cls in METHODS.items() if cls not in COVERED}
-
-
-def signal_after(number):
-    """A progress callback that sends SIGUSR1 after a number of steps of this process."""
-    seen = []
-
-    def callback(step, diagnostics):
-        seen.append(step)
-        if len(seen) == number:
-            os.kill(os.getpid(), signal.SIGUSR1)
-
-    return callback
-
-
-@pytest.mark.parametrize("case", METHODS_AND_MODELS)
-def test_every_method_resumes_bit_for_bit(tmp_path, case):
-    method, model = METHODS_AND_MODELS[case]
-    steps = []
-    keep = {"tol": 1e-3, "on_failure": "return", "seed": 2}
-    unbroken = steady_state(model, method, progress=lambda k, d: steps.append(k), **keep)
-    count = len(steps)
-    for number in sorted({1, count // 2, count - 1} & set(range(1, count))):
-        path = tmp_path / f"{number}.h5"
-        part = steady_state(model, method, checkpoint=path, progress=signal_after(number), **keep)
-        assert part.status is Status.INTERRUPTED
-        resumed = resume(path, on_failure="return")
-        assert same_result(resumed, unbroken)
-        assert [same_state(a, b) for a, b in zip(resumed.manifold, unbroken.manifold, strict=True)].count(False) == 0
-    saved = load(unbroken.save(tmp_path / "whole.h5"))
-    assert same_result(saved, unbroken) and saved.method == method
-    assert np.array_equal(saved.expect(op("N", 1)), unbroken.expect(op("N", 1)))
-
-
-@pytest.mark.parametrize("name", sorted(n for n, cls in METHODS.items() if "evolve" in cls.tasks))
-def test_every_method_evolves_and_resumes_bit_for_bit(tmp_path, name):
-    model, method = pumped_chain(4), METHODS[name]()
-    ask = {"times": [0.1, 0.4], "observables": {"n": op("N", 1)}, "method": method, "tol": 1e-4, "on_failure": "return"}
-    steps = []
-    unbroken = evolve(model, "up", progress=lambda k, d: steps.append(k), **ask)
-    assert unbroken.times.tolist() == [0.1, 0.4] and unbroken.values["n"].shape == (2,)
-    for number in range(1, len(steps), 1 + len(steps) // 4):
-        path = tmp_path / f"{number}.h5"
-        part = evolve(model, "up", checkpoint=path, progress=signal_after(number), **ask)
-        assert part.status is Status.INTERRUPTED
-        again = resume(path, on_failure="return")
-        assert same_state(again.state, unbroken.state) and again.status is unbroken.status
         assert again.values["n"].tobytes() == unbroken.values["n"].tobytes()
 
 

@@ -28,7 +28,16 @@ from mpo_transport.observables import Observable, StateFunction
 from mpo_transport.result import Certificate, Cost, Evolution, History, Measurement, Result, Status
 from mpo_transport.solve import evolve, steady_state
 from mpo_transport.states import DenseState
-from mpo_transport.storage import StoredMethod, canonical_text, load, load_checkpoint, read_spec, run_id, save
+from mpo_transport.storage import (
+    SCHEMA_VERSION,
+    StoredMethod,
+    canonical_text,
+    load,
+    load_checkpoint,
+    read_spec,
+    run_id,
+    save,
+)
 from mpo_transport.storage.model_tables import model_from_tree, model_to_tree
 from mpo_transport.storage.text import differences, dumps, loads
 from mpo_transport.storage.tree import read_tree, tree_image
@@ -337,7 +346,7 @@ def test_files_hold_plain_numbers_and_texts_only(tmp_path):
     kinds = set()
     with h5py.File(path, "r") as file:
         file.visititems(lambda _, item: kinds.add(item.dtype.kind) if isinstance(item, h5py.Dataset) else None)
-        assert file.attrs["format"] == "mpo_transport run" and file.attrs["schema_version"] == 1
+        assert file.attrs["format"] == "mpo_transport run" and file.attrs["schema_version"] == SCHEMA_VERSION
     assert kinds <= set("biufcS")
 
 

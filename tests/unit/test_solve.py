@@ -340,8 +340,13 @@ def test_the_first_signal_stops_after_the_current_step(number):
     assert signal.getsignal(number) is before
 
 
-def test_a_signal_during_the_last_step_does_not_spoil_the_result():
-    assert steady_state(MODEL, Relaxation(steps=5), progress=interrupting(5)).status is Status.CONVERGED
+def test_a_signal_during_the_last_step_goes_back_by_that_step(tmp_path):
+    method, path = Relaxation(steps=5), tmp_path / "run.h5"
+    stopped = steady_state(MODEL, method, progress=interrupting(5), checkpoint=path)
+    assert stopped.status is Status.INTERRUPTED
+    resumed = steady_state(MODEL, method, checkpoint=path)
+    assert resumed.status is Status.CONVERGED
+    assert same_state(resumed.state, steady_state(MODEL, method).state)
 
 
 def test_a_second_interrupt_acts_at_once():

@@ -2,7 +2,9 @@
 
     <a(t) b(0)> = Tr( a exp(L t) [b rho] ),    t >= 0
 
-Only the sectors of operator space that hold both b rho and a^dag take part.
+Only the sectors of operator space that hold both b rho and a^dag take part.  For unbounded modes, and for longer spin
+chains of free fermions, the regression theorem closes on the first and second moments
+(:mod:`mpo_transport.response`): exact, at any size, for operators that are at most quadratic.
 """
 
 from __future__ import annotations
@@ -15,25 +17,36 @@ import scipy.linalg as sl
 import scipy.sparse as sp
 import scipy.sparse.linalg as sla
 
-from .errors import ConvergenceError, DegenerateSteadyStateError, InputError, InsufficientMemoryError, did_you_mean
+from .errors import (
+    ConvergenceError,
+    DegenerateSteadyStateError,
+    InputError,
+    InsufficientMemoryError,
+)
 from .methods import ExactDiag
 from .model import Lindbladian
-from .operators import OpSum
+from .operators import OpSum, op
+from .response import GaussianRegression
+from .response.arguments import checked_frequencies, checked_operator
+from .response.bilinear import bilinear
 from .solve import steady_state
 from .solve.inputs import checked_model, checked_times, checked_tol
 from .solve.resources import memory_limit, readable_bytes
 from .spectrum.blocks import Block, BlockBuilder, sector_entries
 from .spectrum.labels import Sectors
 from .spectrum.numerics import Scale, exp_multiply, scale_of
+from .spectrum.search import check_dimension
 from .states import State
-from .superoperator import operator_matrix
+from .states.gaussian import GaussianState
+from .superoperator import operator_matrix, quadratic_form
 from .superoperator.terms import require_bounded
 
-__all__ = ["correlation_function", "power_spectrum"]
+__all__ = ["coherence_function", "correlation_function", "power_spectrum"]
 
 _DENSE = 300
 _FACTORISED = 2500
 _STEADY_TOL = 1e-9
+_GAUSSIAN_ABOVE = 64  # Hilbert-space dimension of a spin chain from which free fermions are treated as such
 
 
 def correlation_function(
@@ -53,13 +66,15 @@ def correlation_function(
     Parameters
     ----------
     model
-        A :class:`~mpo_transport.Lindbladian` of bounded sites.
+        A :class:`~mpo_transport.Lindbladian` of bounded sites, or a quadratic one of unbounded modes.
     a, b
-        Operators, any :class:`~mpo_transport.OpSum`; they need not be Hermitian.
+        Operators, any :class:`~mpo_transport.OpSum`; they need not be Hermitian.  For unbounded modes at most
+        quadratic in the ladder operators.
     times
         Increasing times >= 0, in the inverse of the unit of the rates.
     state
-        rho at time 0: a state, a (D, D) matrix, or None for the steady state.
+        rho at time 0: a state, a (D, D) matrix, or None for the steady state; a
+        :class:`~mpo_transport.states.GaussianState` for unbounded modes.
     connected
         Subtract <a(t)> <b(0)>.
 
@@ -85,11 +100,92 @@ def correlation_function(
     >>> c = correlation_function(mode, op("A", 0), op("Adag", 0), [0.0, 1.0])
     >>> bool(np.allclose(c, [1, np.exp(-2j - 0.5)], atol=1e-12))
     True
+
+    A thermal mode without a cutoff, where <<n(t) n(0)>> = n (n + 1) exp(-t):
+
+    >>> thermal = [Jump(op("A", 0), rate=51.0), Jump(op("Adag", 0), rate=50.0)]
+    >>> warm = Lindbladian(Chain(1, Boson(float("inf"))), 2.0 * op("N", 0), thermal)
+    >>> correlation_function(warm, op("N", 0), op("N", 0), [0.0, 1.0], connected=True).real.round(6).tolist()
+    [2550.0, 938.092575]
     """
-    work = _Regression(model, state)
+    work = _regression(model, state, a, b)
     first, second = work.operator(a, "a"), work.operator(b, "b")
     grid = checked_times(times)
     return work.correlation(first, second, grid, bool(connected))
+
+
+def coherence_function(
+    model: Lindbladian,
+    times: Any,
+    site: int,
+    *,
+    to: int | None = None,
+    order: int = 1,
+    state: Any = None,
+) -> np.ndarray:
+    """Return the normalised coherence g1 or g2 of a mode at the given delays t >= 0, shape (T,).
+
+        order 1:  g1_ij(t) = <a_i^+(0) a_j(t)> / sqrt(n_i n_j)                             complex
+        order 2:  g2_ij(t) = <a_i^+(0) a_j^+(t) a_j(t) a_i(0)> / (n_i n_j)                 real
+
+    A quantum detected at i, and then one at j a time t later; a coherent state gives 1, thermal light g2 = 1 + |g1|^2.
+
+    Parameters
+    ----------
+    model, times, state
+        As in :func:`correlation_function`; ``state`` must be stationary.
+    site, to
+        i and j; ``to=None`` means j = i.  On spins a is S^-.
+    order
+        1 or 2.
+
+    Raises
+    ------
+    InputError
+        Naming the argument; field ``site`` or ``to`` if it is empty, where the coherence is not defined.
+
+    References
+    ----------
+    R. J. Glauber, Phys. Rev. 130, 2529 (1963).
+
+    Examples
+    --------
+    >>> from mpo_transport import Boson, Chain, Jump
+    >>> thermal = [Jump(op("A", 0), rate=2.0), Jump(op("Adag", 0), rate=1.0)]
+    >>> mode = Lindbladian(Chain(1, Boson(float("inf"))), 2.0 * op("N", 0), thermal)
+    >>> coherence_function(mode, [0.0, 2.0], 0, order=2).round(6).tolist()
+    [2.0, 1.135335]
+    """
+    checked_model(model)
+    second = site if to is None else to
+    for name, s in (("site", site), ("to", second)):
+        if isinstance(s, bool) or not isinstance(s, (int, np.integer)) or not 0 <= s < model.L:
+            raise InputError(f"Argument `{name}` must be a site 0..{model.L - 1}, but is {s!r}.", field=name)
+    if order not in (1, 2) or isinstance(order, bool):
+        raise InputError(f"Argument `order` must be 1 or 2, but is {order!r}.", field="order")
+    a, b = (_lowering(model, s, name) for s, name in ((site, "site"), (second, "to")))
+    grid = checked_times(times)
+    work = _regression(model, state, a, b)
+    work.check_stationary()
+    numbers = [complex(work.expect(work.operator(x.dag * x, "site"))).real for x in (a, b)]
+    for name, s, n in zip(("site", "to"), (site, second), numbers, strict=True):
+        if n <= 1e-14:
+            raise InputError(f"Argument `{name}`: site {s} is empty, so its coherence is not defined.", field=name)
+    if order == 1:
+        values = work.correlation(work.operator(b.dag, "to"), work.operator(a, "site"), grid, False)
+        return values.conj() / np.sqrt(numbers[0] * numbers[1])
+    if isinstance(work, GaussianRegression):
+        pairs = work.coincidences(work.operator(a, "site"), work.operator(b, "to"), grid)
+    else:
+        pairs = work.coincidences(work.operator(a, "site"), work.operator(b.dag * b, "to"), grid)
+    return pairs / (numbers[0] * numbers[1])
+
+
+def _lowering(model: Lindbladian, site: int, name: str) -> OpSum:
+    for word in ("A", "Sm"):
+        if model.lattice.spaces[site].has(word):
+            return op(word, site)
+    raise InputError(f"Argument `{name}`: site {site} has no lowering operator A or Sm.", field=name)
 
 
 def power_spectrum(
@@ -140,15 +236,34 @@ def power_spectrum(
     [4.0, 2.0, 0.0615384615]
     """
     accepted = checked_tol(tol)
-    grid = _checked_frequencies(frequencies)
-    work = _Regression(model, state)
+    grid = checked_frequencies(frequencies)
+    work = _regression(model, state, a, b)
     first, second = work.operator(a, "a"), work.operator(b, "b")
     work.check_stationary()
     forward = work.one_sided(first, second, grid, accepted)
     if b == a.dag:
         return 2 * forward.real
-    backward = work.one_sided(second.conj().T.tocsr(), first.conj().T.tocsr(), grid, accepted)
+    backward = work.one_sided(work.operator(b.dag, "b"), work.operator(a.dag, "a"), grid, accepted)
     return forward + backward.conj()
+
+
+def _regression(model: Lindbladian, state: Any, *operators: Any) -> _Regression | GaussianRegression:
+    """Return the solver: moments for unbounded modes and for longer chains of free fermions, else matrices."""
+    checked_model(model)
+    bounded = model.lattice.is_bounded
+    if not bounded or isinstance(state, GaussianState):
+        return GaussianRegression(model, quadratic_form(model), state)
+    large = float(np.prod([float(d) for d in model.lattice.dims])) > _GAUSSIAN_ABOVE
+    spins = all(space.kind == "spin" and space.dim == 2 for space in model.lattice.spaces)
+    if state is None and large and spins:
+        try:
+            form = quadratic_form(model)
+            for x in operators:
+                bilinear(model.lattice, checked_operator(model, x, "a"))
+            return GaussianRegression(model, form, None)
+        except InputError:  # not quadratic, not damped, or an argument that the matrices will name
+            pass
+    return _Regression(model, state)
 
 
 class _Regression:
@@ -157,6 +272,7 @@ class _Regression:
     def __init__(self, model: Lindbladian, state: Any) -> None:
         self.model = checked_model(model)
         require_bounded(model)
+        check_dimension(model)
         self.sectors = Sectors(model, lattice_symmetries=False)
         self._check_memory()
         self.builder = BlockBuilder(model, self.sectors)
@@ -198,24 +314,7 @@ class _Regression:
 
     def operator(self, operator: Any, name: str) -> sp.csr_array:
         """Return the (D, D) matrix of an argument."""
-        if not isinstance(operator, OpSum):
-            raise InputError(
-                f"Argument `{name}` must be an OpSum built with op(...), but is {type(operator).__name__}.", field=name
-            )
-        for key, _ in operator:
-            for word, site in key:
-                if site >= self.model.L:
-                    raise InputError(
-                        f"Argument `{name}` acts on site {site}, but the lattice has sites 0..{self.model.L - 1}.",
-                        field=name,
-                    )
-                space = self.model.lattice.spaces[site]
-                if not space.has(word):
-                    raise InputError(
-                        f"Argument `{name}` uses the unknown operator {word!r}; {did_you_mean(word, space.operators)}",
-                        field=name,
-                    )
-        return operator_matrix(self.model.lattice, operator)
+        return operator_matrix(self.model.lattice, checked_operator(self.model, operator, name))
 
     def check_stationary(self) -> None:
         """Raise unless L rho = 0 up to small errors."""
@@ -244,6 +343,17 @@ class _Regression:
             if np.any(w) and np.any(x):
                 out.append((self.builder.build(s, adapted=False), w, x))
         return out
+
+    def expect(self, operator: sp.csr_array) -> complex:
+        """Return <operator>."""
+        return complex((operator @ self.rho).trace() / np.trace(self.rho))
+
+    def coincidences(self, a: sp.csr_array, number: sp.csr_array, times: np.ndarray) -> np.ndarray:
+        """Return Tr(number exp(L t) [a rho a^+]), real."""
+        out = np.zeros(len(times), dtype=complex)
+        for block, w, x in self._pieces(number.toarray(), a @ (a @ self.rho.conj().T).conj().T):
+            out += _evolved(block.matrix, w, x, times)
+        return (out / np.trace(self.rho)).real
 
     def correlation(self, a: sp.csr_array, b: sp.csr_array, times: np.ndarray, connected: bool) -> np.ndarray:
         """Return Tr(a exp(L t) X) with X = b rho or (b - <b>) rho."""
@@ -378,15 +488,3 @@ def _solver(
         return y
 
     return by_iteration
-
-
-def _checked_frequencies(frequencies: Any) -> np.ndarray:
-    try:
-        grid = np.array(frequencies, dtype=float, ndmin=1)
-    except (TypeError, ValueError):
-        raise InputError(
-            f"Argument `frequencies` must be a list of real numbers, but is {frequencies!r}.", field="frequencies"
-        ) from None
-    if grid.ndim != 1 or grid.size == 0 or not np.all(np.isfinite(grid)):
-        raise InputError("Argument `frequencies` must be a list of at least one finite number.", field="frequencies")
-    return grid

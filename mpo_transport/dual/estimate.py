@@ -23,8 +23,10 @@ from ..observables.algebra import operator_norm
 from ..operators import OpSum
 from ..result import Result
 from ..states import MPOState
+from ..states.gaussian import GaussianState
 from .base import CONVERGED, DUAL_FAILED, NOT_CONVERGED, Dual, DualBackend
 from .exact import ExactDual
+from .gaussian import GaussianDual
 from .network import NetworkDual
 
 __all__ = ["Corrected", "backend_of", "checked_result", "corrected", "hermitian_parts", "operators_of"]
@@ -114,16 +116,17 @@ def corrected(
     Returns
     -------
     Corrected
-        For a dense state the dual is exact and the error a bound.  For a matrix-product state the error is an estimate
-        from duals of several bond dimensions and their own exact residuals; where the residual of the last one exceeds
-        0.1, corrected value and error are NaN and the status is "dual not converged".
+        For a dense or Gaussian state the dual is exact and the error a bound.  For a matrix-product state the error is
+        an estimate from duals of several bond dimensions and their own exact residuals; where the residual of the last
+        one exceeds 0.1, corrected value and error are NaN and the status is "dual not converged".
 
     Raises
     ------
     InputError
         For a bad argument; a quantity that is not linear in the state (field ``observable``).
     NotSupportedError
-        For a state too large to be written out that is not a matrix product.
+        For a state too large to be written out that is not a matrix product; of a Gaussian state, for an observable
+        that is more than quadratic.
 
     Examples
     --------
@@ -270,4 +273,6 @@ def backend_of(result: Result, max_bond: int | None) -> DualBackend:
     """Return the solver of adjoint problems that fits the state."""
     if isinstance(result.state, MPOState):
         return NetworkDual(result.model, result.state, max_bond)
+    if isinstance(result.state, GaussianState):
+        return GaussianDual(result.model, result.state)
     return ExactDual(result.model, result.state)

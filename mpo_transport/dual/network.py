@@ -14,7 +14,7 @@ from ..superoperator.train import add_trains
 from .base import Dual
 from .sweeps import DualProblem, DualVector, identity_train
 
-__all__ = ["TRUSTED", "NetworkDual", "error_of_ladder", "ladder"]
+__all__ = ["TRUSTED", "NetworkDual", "error_of_ladder", "ladder", "relax"]
 
 # Relative residual of a dual above which its correction is not used (measured: corrections of duals near 1 are noise).
 TRUSTED = 0.1
@@ -90,7 +90,10 @@ class NetworkDual:
 
     def solve(self, operator: OpSum, value: float, goal: float) -> Dual:
         """Return the dual, grown until its estimated error is below ``goal`` or ``max_bond`` is reached."""
-        problem = self.problem(operator, value)
+        return self.solve_problem(self.problem(operator, value), value, goal)
+
+    def solve_problem(self, problem: DualProblem, value: float, goal: float) -> Dual:
+        """Return the dual of a right-hand side given as a train, ``value`` its expectation value; see :meth:`solve`."""
         if problem.norm <= 1e-14 * max(abs(value), 1e-300):
             return Dual.nothing(value)
         y = best = problem.start()
@@ -98,7 +101,7 @@ class NetworkDual:
         residuals: list[float] = []
         error = np.inf
         for level, bond in enumerate(ladder(self.max_bond)):
-            y = _relax(problem, problem.enriched(y, bond), bond, STEPS if level == 0 else STEPS[-1:])
+            y = relax(problem, problem.enriched(y, bond), bond, STEPS if level == 0 else STEPS[-1:])
             size, estimate = problem.residual(y), value - self.operator.bilinear(y, self.x)
             if not np.isfinite(size) or not np.isfinite(estimate) or (level > 1 and size > HOPELESS):
                 break
@@ -129,7 +132,8 @@ def default_bond(state: MPOState) -> int:
     return int(np.clip(2 * max(state.bond_dimensions, default=1), 32, 64))
 
 
-def _relax(problem: DualProblem, y: DualVector, bond: int, steps: tuple[float, ...]) -> DualVector:
+def relax(problem: DualProblem, y: DualVector, bond: int, steps: tuple[float, ...]) -> DualVector:
+    """Return y after sweeps with growing implicit steps, each until they no longer help."""
     for step in steps:
         before = np.inf
         for _ in range(SWEEPS):

@@ -70,7 +70,8 @@ def sensitivity(
         Name -> derivative, of the shape of the observable; for a parameter given as a list, the index of the list comes
         first.  For a complex value: d/dRe p + i d/dIm p.  At the edge of what is allowed (a rate of zero) the one-sided
         derivative.  Parameters left at None follow others (``beta`` = conj(``delta``)) and are not listed, nor
-        are those that the model does not allow to change (a flux through an open chain).  NaN where the dual failed.
+        are those that the model does not allow to change (a flux through an open chain), nor, for a Gaussian state,
+        those that lead out of the quadratic models (dephasing).  NaN where the dual failed.
 
     Raises
     ------

@@ -109,6 +109,27 @@ class BlockBuilder:
                 matrix = sp.csr_array(matrix.real)
         return Block(sector, _cleaned(matrix), isometry, kets, bras, D)
 
+    def recycling(self, sector: Sector, weights: np.ndarray) -> sp.csr_array:
+        """Return rho -> sum_k weights[k] rate_k L_k rho L_k^dag on the units |a><b| of a sector, (N, N) sparse.
+
+        One weight per jump of positive rate; each of these maps must keep the sector.
+        """
+        sizes = [len(m) for m in self.charges.members]
+        offsets, total = {}, 0
+        for ket, bra in sector.pairs:
+            offsets[ket, bra] = total
+            total += sizes[ket] * sizes[bra]
+        rows, columns, values = [np.zeros(0, int)], [np.zeros(0, int)], [np.zeros(0, complex)]
+        for ket, bra in sector.pairs:
+            for parts, weight in zip(self._jumps, weights, strict=True):
+                if weight:
+                    for r, c, v in _sandwiched(parts, ket, bra, sizes, offsets):
+                        rows.append(r.ravel())
+                        columns.append(c.ravel())
+                        values.append(weight * v.ravel())
+        entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
+        return _cleaned(sp.csr_array(sp.coo_array(entries, shape=(total, total))))
+
     def units(self, sector: Sector) -> tuple[np.ndarray, np.ndarray]:
         """Return the basis states a and b of every unit |a><b| of a sector, shape (N,) each."""
         members = self.charges.members
@@ -130,15 +151,7 @@ class BlockBuilder:
                     a = np.arange(na)[:, None] * nb
                     yield start + a + r, start + a + c, np.tile(v.conj(), na)
             for parts in self._jumps:
-                for ket_to, ra, ca, va in parts.get(ket, []):
-                    for bra_to, rb, cb, vb in parts.get(bra, []):
-                        target = offsets.get((ket_to, bra_to))
-                        if target is not None:
-                            yield (
-                                target + ra[:, None] * sizes[bra_to] + rb,
-                                start + ca[:, None] * nb + cb,
-                                va[:, None] * vb.conj(),
-                            )
+                yield from _sandwiched(parts, ket, bra, sizes, offsets)
 
     def _isometry(self, sector: Sector, kets: np.ndarray, bras: np.ndarray) -> sp.csr_array | None:
         D = len(self.charges.class_of)
@@ -176,6 +189,22 @@ def sector_entries(model: Lindbladian, sectors: Sectors, sector: Sector) -> floa
 
 
 # ----------------------------------------------------------------------------------------------------------------------
+
+
+def _sandwiched(
+    parts: dict[int, list[Part]], ket: int, bra: int, sizes: list[int], offsets: dict[tuple[int, int], int]
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield the entries of L |a><b| L^dag for a in the class ``ket`` and b in ``bra``, as far as they stay inside."""
+    start, nb = offsets[ket, bra], sizes[bra]
+    for ket_to, ra, ca, va in parts.get(ket, []):
+        for bra_to, rb, cb, vb in parts.get(bra, []):
+            target = offsets.get((ket_to, bra_to))
+            if target is not None:
+                yield (
+                    target + ra[:, None] * sizes[bra_to] + rb,
+                    start + ca[:, None] * nb + cb,
+                    va[:, None] * vb.conj(),
+                )
 
 
 def _by_column_class(charges: Charges, matrix: sp.csr_array) -> dict[int, list[Part]]:

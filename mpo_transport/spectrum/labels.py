@@ -22,7 +22,7 @@ from ..model import Lindbladian
 from ..superoperator import local_generators
 from ..symmetry import Symmetry
 
-__all__ = ["Charges", "Label", "Sector", "Sectors", "state_permutation"]
+__all__ = ["Charges", "Label", "Sector", "Sectors", "charge_names", "state_permutation"]
 
 _PARITY = ("even", "odd")
 _SHOWN = 16
@@ -83,7 +83,7 @@ class Charges:
 
     def __init__(self, model: Lindbladian) -> None:
         self.symmetries = model.conserved
-        self.names = _names(self.symmetries)
+        self.names = charge_names(self.symmetries)
         columns = [_state_charges(model, s) for s in self.symmetries]
         D = int(np.prod([int(d) for d in model.lattice.dims]))
         table = np.array(columns).T if columns else np.zeros((D, 1), dtype=int)
@@ -240,7 +240,8 @@ def state_permutation(dims: Sequence[int], mapping: Sequence[int]) -> np.ndarray
     return strides[list(mapping)] @ digits
 
 
-def _names(symmetries: Sequence[Symmetry]) -> tuple[str, ...]:
+def charge_names(symmetries: Sequence[Symmetry]) -> tuple[str, ...]:
+    """Return what the symmetries of a model are called in labels, see :class:`Charges`."""
     charges = sum(s.group == "U(1)" for s in symmetries)
     names, counts = [], {"charge": 0, "parity": 0}
     has_total = False

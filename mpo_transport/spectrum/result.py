@@ -50,6 +50,9 @@ class Spectrum:
         Estimate of the largest modulus of an eigenvalue; eigenvalues below ``zero`` = 1e-11 ``scale`` count as zero.
     notes
         How it was computed, and remarks.
+    rapidities, quanta
+        Of a quadratic model solved by its rapidities (:func:`~mpo_transport.spectrum.rapidities`): all of them, and for
+        every eigenvalue the indices of those that add up to it; else None and ().
     """
 
     eigenvalues: np.ndarray
@@ -61,6 +64,8 @@ class Spectrum:
     scale: float
     notes: tuple[str, ...]
     modes: tuple[Mode, ...] = field(repr=False, default=())
+    rapidities: np.ndarray | None = None
+    quanta: tuple[tuple[int, ...], ...] = ()
 
     @property
     def zero(self) -> float:
@@ -103,6 +108,11 @@ class Spectrum:
     def _mode(self, j: int) -> Mode:
         if isinstance(j, bool) or not isinstance(j, (int, np.integer)) or not -len(self) <= j < len(self):
             raise InputError(f"Argument `j` must be an integer below {len(self)}, but is {j!r}.", field="j")
+        if self.rapidities is not None:
+            raise NotSupportedError(
+                "Eigenoperators are not written out for sums of rapidities; use spectrum(..., method='blocks').",
+                field="method",
+            )
         return self.modes[j]
 
     def __str__(self) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConvergenceError, InputError, InsufficientMemoryError, did_you_mean
+from ..errors import ConvergenceError, InputError, InsufficientMemoryError, NotSupportedError, did_you_mean
 from ..model import Lindbladian
 from ..solve.inputs import checked_model, checked_seed, checked_tol
 from ..solve.resources import memory_limit, readable_bytes
+from ..superoperator.quadratic import quadratic_form
 from ..superoperator.terms import require_bounded
 from .blocks import Block, BlockBuilder, sector_entries, sector_size
 from .labels import Sector, Sectors
@@ -27,17 +28,21 @@ from .numerics import (
     scale_of,
     shifted_inverse,
 )
+from .rapidities import rapidity_spectrum
 from .result import Gap, Mode, Spectrum
 
 __all__ = ["gap", "spectrum"]
 
 WHICH = ("slowest", "nearest")
+METHODS = ("blocks", "rapidities")
 _DENSE = 400
 _DENSE_INSTEAD = 1500
 _FACTORISED = 2500
 _LARGEST_FACTORISED = 20000
 _ZERO = 1e-11
 _MOST_MODES = 512
+_RAPIDITIES_ABOVE = 512  # Hilbert-space dimension; blocks are quick below it and give eigenoperators too
+_LARGEST_DIMENSION = 2**26
 
 
 def spectrum(
@@ -50,6 +55,7 @@ def spectrum(
     seed: int | None = None,
     left: bool = True,
     max_products: int = 400_000,
+    method: str | None = None,
 ) -> Spectrum:
     """Return the k slowest eigenvalues of the Lindbladian, with right and left eigenoperators and sector labels.
 
@@ -79,6 +85,11 @@ def spectrum(
         Whether to compute left eigenoperators too; they also square the accuracy of iterated eigenvalues.
     max_products
         Largest number of products of the Lindbladian with a vector, per sector.
+    method
+        ``"blocks"``: matrices in every sector.  ``"rapidities"``: sums of the eigenvalues of the drift of a quadratic
+        model, exact at any size, without eigenoperators and without lattice symmetries, and of spin chains those of
+        even parity only.  None: rapidities for unbounded modes, and for spin chains of more than nine sites that are
+        quadratic and whose sectors asked for are even; otherwise blocks.
 
     Returns
     -------
@@ -109,7 +120,6 @@ def spectrum(
     ([0j, (-0.2+3j), (-0.2-3j), (-0.4+0j)], ('charge=0', 'charge=-1', 'charge=1', 'charge=0'))
     """
     checked_model(model)
-    require_bounded(model)
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise InputError(f"Argument `k` must be an integer >= 1, but is {k!r}.", field="k")
     if which not in WHICH:
@@ -118,6 +128,12 @@ def spectrum(
         raise InputError(
             f"Argument `max_products` must be an integer >= 1, but is {max_products!r}.", field="max_products"
         )
+    if method is not None and method not in METHODS:
+        raise InputError(f"Argument `method` is {method!r}; {did_you_mean(str(method), METHODS)}", field="method")
+    found = None if method == "blocks" else _by_rapidities(model, int(k), sector, which, method)
+    if found is not None:
+        return found
+    require_bounded(model)
     search = _Search(model, int(k), checked_tol(tol), which, checked_seed(seed), bool(left), int(max_products))
     return search.run(sector)
 
@@ -130,6 +146,7 @@ def gap(
     seed: int | None = None,
     which: str = "slowest",
     max_products: int = 400_000,
+    method: str | None = None,
 ) -> Gap:
     """Return the gap -Re lambda of the slowest eigenvalue that is not zero, as a float that knows more (:class:`Gap`).
 
@@ -145,10 +162,18 @@ def gap(
     >>> rate = gap(chain, sector={"parity": "even"})
     >>> round(rate, 10), rate.sector, rate.null_space
     (0.2618203285, 'charge=0', 1)
+
+    A quadratic model needs no operator space, whatever its size:
+
+    >>> free = models.boundary_driven_xx(L=100, t=1.0, G_L=0.6, f_L=0.9, G_R=1.4, f_R=0.2)
+    >>> f"{gap(free, sector={'parity': 'even'}):.6e}"
+    '2.889283e-05'
     """
     k = 2
     while True:
-        found = spectrum(model, k, sector=sector, tol=tol, which=which, seed=seed, max_products=max_products)
+        found = spectrum(
+            model, k, sector=sector, tol=tol, which=which, seed=seed, max_products=max_products, method=method
+        )
         moving = np.flatnonzero(np.abs(found.eigenvalues) > found.zero)
         if len(moving) or len(found) < k:
             break
@@ -175,6 +200,54 @@ def gap(
     return Gap(
         rate, eigenvalue=value, sector=found.sectors[j], null_space=found.null_space, error=error, notes=tuple(notes)
     )
+
+
+def _by_rapidities(model: Lindbladian, k: int, sector: Any, which: str, method: str | None) -> Spectrum | None:
+    """Return the sums of rapidities, or None where blocks are to be used.
+
+    Raises
+    ------
+    NotSupportedError
+        If rapidities were asked for and do not apply; for unbounded modes of a model that is not quadratic.
+    InsufficientMemoryError
+        If neither they nor blocks can be used.
+    """
+    dimension = math.prod(float(d) for d in model.lattice.dims)
+    if method is None and dimension <= _RAPIDITIES_ABOVE:
+        return None
+    bosons = any(space.kind == "boson" for space in model.lattice.spaces)
+    if bosons and model.lattice.is_bounded:  # truncated modes are another model than unbounded ones
+        if method is not None:
+            raise NotSupportedError(
+                "Rapidities belong to unbounded modes, but this model truncates them; build it with levels=math.inf.",
+                field="method",
+            )
+        return None
+    try:
+        quadratic_form(model)
+    except NotSupportedError:
+        if method is None:
+            if model.lattice.is_bounded:
+                check_dimension(model)
+            return None
+        raise
+    try:
+        return rapidity_spectrum(model, k, sector, which)
+    except NotSupportedError as error:
+        if method is not None or not model.lattice.is_bounded:
+            raise
+        check_dimension(model, f" {error}")
+        return None
+
+
+def check_dimension(model: Lindbladian, hint: str = "") -> None:
+    """Raise :class:`InsufficientMemoryError` if not even the basis states of the sectors can be listed."""
+    dimension = math.prod(float(d) for d in model.lattice.dims)
+    if dimension > _LARGEST_DIMENSION:
+        raise InsufficientMemoryError(
+            f"The Hilbert space of {dimension:.3g} dimensions is too large for the matrices of its sectors.{hint}",
+            field="model",
+        )
 
 
 class _Search:

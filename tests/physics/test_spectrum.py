@@ -353,7 +353,7 @@ def test_a_model_without_matrices_or_too_large_is_refused():
         spectrum(models.kerr_oscillator(Delta=0.5, U=1.0, F=0.6, gamma=1.0, levels=math.inf))
     assert caught.value.field == "levels"
     with pytest.raises(errors.InsufficientMemoryError):
-        spectrum(models.boundary_driven_xx(14, **XX), sector={"charge": 0})
+        spectrum(models.boundary_driven_xx(14, **XX, dephasing=0.1), sector={"charge": 0})
     with pytest.raises(errors.InputError) as wrong:
         spectrum("ring")
     assert wrong.value.field == "model"

@@ -2,11 +2,13 @@
 
 from ..errors import InputError, did_you_mean
 from .base import FigureData, Paper, Produced, read_table, reproduce
+from .heat_rectifier import PAPER as _HEAT_RECTIFIER
+from .optomechanical_lattices import PAPER as _OPTOMECHANICAL_LATTICES
 from .persistent_currents import PAPER as _PERSISTENT_CURRENTS
 
 __all__ = ["PAPERS", "FigureData", "Paper", "Produced", "find_paper", "read_table", "reproduce"]
 
-PAPERS = {paper.name: paper for paper in (_PERSISTENT_CURRENTS,)}
+PAPERS = {paper.name: paper for paper in (_PERSISTENT_CURRENTS, _OPTOMECHANICAL_LATTICES, _HEAT_RECTIFIER)}
 
 
 def find_paper(name: str) -> Paper:

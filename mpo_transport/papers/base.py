@@ -14,13 +14,16 @@ import numpy as np
 
 from .._version import __version__
 from ..errors import InputError, did_you_mean
+from ..methods import Method
+from ..model import Lindbladian
 from ..plotting import save_figure, style, watermark
-from ..result import Status
+from ..result import Result, Status
+from ..solve import steady_state
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["FigureData", "Paper", "Produced", "read_table", "reproduce"]
+__all__ = ["FigureData", "Paper", "Produced", "read_table", "reproduce", "solve"]
 
 CONVENTIONS = (
     "hbar = 1; energies and rates share one unit; sites count from 0; natural logarithms",
@@ -104,6 +107,15 @@ class FigureData:
             f"status of all states: {self.worst.value}; largest relative residual {self.largest_residual:.1e}, "
             f"largest claimed error of a local observable {self.largest_error:.1e}"
         )
+
+
+def solve(data: FigureData, model: Lindbladian, method: Method, *, tol: float) -> Result:
+    """Return the steady state by the full loop, certificate included, and take note of its status and residual."""
+    result = steady_state(model, method=method, tol=tol, on_failure="return", progress=False)
+    if result.status is Status.INTERRUPTED:
+        raise KeyboardInterrupt  # half a curve is no figure
+    data.record(result.status, result.certificate.residual, result.certificate.error_estimate)
+    return result
 
 
 def _cell(value: Any) -> str:

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ...methods import ExactDiag, Method
+from ...methods import ExactDiag
 from ...model import Lindbladian
 from ...observables import Observable, StateFunction, current, profile
 from ...operators import OpSum
-from ...result import Result, Status
-from ...solve import steady_state
+from ...result import Result
 from ...states import State
-from ..base import FigureData, Paper
+from ..base import FigureData, Paper, solve
 
 __all__ = [
     "CORRECTED_SIGN",
@@ -69,15 +68,6 @@ def solve_exactly(data: FigureData, model: Lindbladian) -> Exact:
     assert diagnostics.status is not None
     data.record(diagnostics.status, diagnostics.measures.get("residual"), diagnostics.measures.get("error_estimate"))
     return Exact(model, iterate.state)
-
-
-def solve(data: FigureData, model: Lindbladian, method: Method, *, tol: float) -> Result:
-    """Return the steady state by the full loop, certificate included, and take note of its status and residual."""
-    result = steady_state(model, method=method, tol=tol, on_failure="return", progress=False)
-    if result.status is Status.INTERRUPTED:
-        raise KeyboardInterrupt  # half a curve is no figure
-    data.record(result.status, result.certificate.residual, result.certificate.error_estimate)
-    return result
 
 
 def mean_current(result: Exact | Result, kind: str = "eta", distance: int = 1) -> float:

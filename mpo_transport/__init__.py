@@ -7,7 +7,7 @@
 0.570721
 """
 
-from . import errors, models, observables, superoperator
+from . import analysis, counting, errors, models, observables, superoperator, sweep
 from ._version import __version__
 from .crosscheck import crosscheck
 from .dual import corrected, sensitivity
@@ -22,22 +22,33 @@ from .errors import (
     NotSupportedError,
     RunConflictError,
     SaveError,
+    UnstableError,
 )
 from .ground_state import ground_state
 from .lattice import Chain, Graph
-from .methods import TEBD, ChainGrowth, ClusterMeanField, ExactDiag, ImplicitSweeps, Trajectories
+from .methods import (
+    TEBD,
+    ChainGrowth,
+    ClusterMeanField,
+    ExactDiag,
+    Gaussian,
+    ImplicitSweeps,
+    Trajectories,
+)
 from .model import Bath, CurrentKind, Jump, Lindbladian
 from .operators import Boson, LocalSpace, OpSum, Spin, SpinHalf, anticommutator, commutator, identity, op
-from .regression import correlation_function, power_spectrum
+from .regression import coherence_function, correlation_function, power_spectrum
+from .response import scattering_matrix, transmission
 from .result import Certificate, Evolution, Result, Status
-from .solve import Checkpoint, choose_method, evolve, resume, steady_state
+from .solve import Audit, Checkpoint, audit, choose_method, evolve, resume, steady_state
 from .spec import RunSpec
-from .spectrum import Gap, Spectrum, gap, spectrum
-from .states import ClusterState, DenseState, MPOState
+from .spectrum import Gap, Spectrum, gap, rapidities, spectrum
+from .states import ClusterState, DenseState, GaussianState, MPOState
 from .storage import load
 
 __all__ = [
     "TEBD",
+    "Audit",
     "Bath",
     "Boson",
     "Certificate",
@@ -54,6 +65,8 @@ __all__ = [
     "ExactDiag",
     "FileFormatError",
     "Gap",
+    "Gaussian",
+    "GaussianState",
     "Graph",
     "ImplicitSweeps",
     "InputError",
@@ -75,12 +88,17 @@ __all__ = [
     "SpinHalf",
     "Status",
     "Trajectories",
+    "UnstableError",
     "__version__",
+    "analysis",
     "anticommutator",
+    "audit",
     "choose_method",
+    "coherence_function",
     "commutator",
     "corrected",
     "correlation_function",
+    "counting",
     "crosscheck",
     "errors",
     "evolve",
@@ -92,9 +110,13 @@ __all__ = [
     "observables",
     "op",
     "power_spectrum",
+    "rapidities",
     "resume",
+    "scattering_matrix",
     "sensitivity",
     "spectrum",
     "steady_state",
     "superoperator",
+    "transmission",
+    "sweep",
 ]

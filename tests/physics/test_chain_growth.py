@@ -90,7 +90,7 @@ def test_short_chains_agree_with_exact_diagonalisation():
     ids=lambda model: model.name,
 )
 def test_other_chains_are_not_called_converged(model):
-    method = ChainGrowth(largest_block=1100)
+    method = ChainGrowth(largest_block=600)
     with pytest.raises(ConvergenceError):
         mt.steady_state(model, method, tol=1e-3)
     result = mt.steady_state(model, method, tol=1e-3, on_failure="return")

@@ -35,7 +35,7 @@ def contents(tmp_path_factory) -> dict[str, bytes]:
 # -- the process dies --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("links", [1, 0], ids=["links", "no links"])
+@pytest.mark.parametrize("links", [pytest.param(1, id="links", marks=pytest.mark.slow), pytest.param(0, id="no links")])
 def test_a_crash_at_every_system_call_of_a_save_leaves_the_last_or_the_new_checkpoint(tmp_path, links):
     found = driven("crash", tmp_path, links, timeout=300)
     assert found["problems"] == []

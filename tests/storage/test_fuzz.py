@@ -39,7 +39,7 @@ def test_mutated_specifications(tmp_path):
 
 
 def test_mutated_files(tmp_path):
-    endings = driven("files", tmp_path, 40, 12, 300)
+    endings = driven("files", tmp_path, 24, 12, 300)
     assert endings["bytes: refused"] > 3 and endings["structure: refused"] > 3 and endings["content: refused"] > 3
 
 

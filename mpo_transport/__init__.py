@@ -33,6 +33,7 @@ from .methods import (
     ExactDiag,
     Gaussian,
     ImplicitSweeps,
+    InfiniteTEBD,
     Trajectories,
 )
 from .model import Bath, CurrentKind, Jump, Lindbladian
@@ -43,7 +44,7 @@ from .result import Certificate, Evolution, Result, Status
 from .solve import Audit, Checkpoint, audit, choose_method, evolve, resume, steady_state
 from .spec import RunSpec
 from .spectrum import Gap, Spectrum, gap, rapidities, spectrum
-from .states import ClusterState, DenseState, GaussianState, MPOState
+from .states import ClusterState, DenseState, GaussianState, InfiniteMPOState, MPOState
 from .storage import load
 
 __all__ = [
@@ -69,6 +70,8 @@ __all__ = [
     "GaussianState",
     "Graph",
     "ImplicitSweeps",
+    "InfiniteMPOState",
+    "InfiniteTEBD",
     "InputError",
     "InsufficientMemoryError",
     "Jump",

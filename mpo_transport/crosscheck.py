@@ -182,7 +182,7 @@ def crosscheck(
     Raises
     ------
     InputError
-        For an unknown method, or if no method could run.
+        For an unknown method, for methods of the infinite chain beside others, or if no method could run.
 
     Notes
     -----
@@ -198,6 +198,12 @@ def crosscheck(
     """
     checked_model(model)
     chosen = [_method(m) for m in (_defaults() if methods is None else methods)]
+    if len({m.infinite for m in chosen}) > 1:
+        raise InputError(
+            "Argument `methods` mixes methods for the infinite chain with methods for the finite ring, whose answers "
+            "differ; compare each kind for itself.",
+            field="methods",
+        )
     named = _named(default_observables(model) if observables is None else observables)
     rows = [_row(model, m, named, tol, seed) for m in chosen]
     base = _reference(rows)
@@ -209,7 +215,7 @@ def crosscheck(
 
 
 def _defaults() -> list[Method]:
-    return [cls() for cls in METHODS.values()]
+    return [cls() for cls in METHODS.values() if not cls.infinite]
 
 
 def _method(method: Method | str) -> Method:

@@ -7,6 +7,7 @@ from .exact import ExactDiag
 from .gaussian import Gaussian
 from .growth import ChainGrowth
 from .implicit import ImplicitSweeps
+from .infinite import InfiniteTEBD
 from .tebd import TEBD
 from .trajectories import Trajectories
 
@@ -19,6 +20,7 @@ __all__ = [
     "ExactDiag",
     "Gaussian",
     "ImplicitSweeps",
+    "InfiniteTEBD",
     "Iterate",
     "Method",
     "Support",

@@ -5,6 +5,7 @@ from .cluster import ClusterState
 from .dense import DenseState
 from .ensemble import EnsembleState
 from .gaussian import GaussianState
+from .infinite import InfiniteMPOState
 from .mpo import MPOState
 from .orbit import OrbitState
 
@@ -14,6 +15,7 @@ __all__ = [
     "DenseState",
     "EnsembleState",
     "GaussianState",
+    "InfiniteMPOState",
     "MPOState",
     "OrbitState",
     "State",

@@ -3,6 +3,8 @@
 
     scripts/benchmarks/tebd.py                         the default rows
     scripts/benchmarks/tebd.py --model open --L 30 --tol 1e-4 1e-6
+    scripts/benchmarks/tebd.py --model open --L 30 --layout dense z2
+    scripts/benchmarks/tebd.py --kernels               one bond update at a time, dense and in Z2 blocks
     scripts/benchmarks/tebd.py --out benchmarks/
 
 Errors are the largest deviations of bond currents and of one-site profiles from exact values, in units of the operator
@@ -15,7 +17,9 @@ from __future__ import annotations
 import argparse
 import csv
 import datetime
+import itertools
 import json
+import math
 import resource
 import sys
 import time
@@ -27,12 +31,18 @@ import numpy as np
 
 import mpo_transport as mt
 from mpo_transport import observables as obs
+from mpo_transport.methods.tebd.graded import find_parity
+from mpo_transport.methods.tebd.plan import Pass, build_plan
+from mpo_transport.methods.tebd.window import Truncator, run_passes
+from mpo_transport.states import MPOState
+from mpo_transport.superoperator.train import canonical_train
 
 REFERENCE = Path(__file__).resolve().parents[2] / "data" / "reference" / "persistent_currents.json"
 COLUMNS = (
     "model",
     "L",
     "tol",
+    "layout",
     "max_bond",
     "status",
     "bond",
@@ -93,11 +103,11 @@ CASES: dict[str, Callable[[int], Case]] = {"open": open_chain, "ring": ring, "de
 DEFAULT_ROWS = [("open", 6), ("open", 10), ("open", 30), ("ring", 5), ("ring", 8), ("dephased", 10)]
 
 
-def row(name: str, length: int, tol: float, max_bond: int | None) -> dict[str, object]:
+def row(name: str, length: int, tol: float, max_bond: int | None, layout: str) -> dict[str, object]:
     """Run one case and return its row."""
     case = CASES[name](length)
     before = time.process_time()
-    result = mt.steady_state(case.model, mt.TEBD(max_bond=max_bond), tol=tol, on_failure="return")
+    result = mt.steady_state(case.model, mt.TEBD(max_bond=max_bond, layout=layout), tol=tol, on_failure="return")
     cpu = time.process_time() - before
     current = np.asarray(result.expect(obs.current(case.model)))
     profile = np.asarray(result.expect(obs.profile(case.model, case.operator)))
@@ -107,6 +117,7 @@ def row(name: str, length: int, tol: float, max_bond: int | None) -> dict[str, o
         "model": name,
         "L": length,
         "tol": f"{tol:.0e}",
+        "layout": layout,
         "max_bond": max_bond or "auto",
         "status": result.status.value,
         "bond": result.certificate.bond_dimension,
@@ -119,6 +130,90 @@ def row(name: str, length: int, tol: float, max_bond: int | None) -> dict[str, o
     }
 
 
+KERNEL_COLUMNS = ("chi", "layout", "iterations", "update_ms", "move_ms", "discarded", "svd_optimum")
+
+
+def kernels(chi: int, length: int = 30) -> list[dict[str, object]]:
+    """Return CPU milliseconds per gate and per QR move of a bond in the bulk, and the weight that one update discards.
+
+    The state is a driven chain evolved at this bond dimension; the weight is that of its central bond after one more
+    gate, next to the optimum of the singular values.
+    """
+    model = mt.models.persistent_current(L=length, alpha=2.0, delta=1.0, periodic=False)
+    plan = build_plan(model)
+    parity = find_parity(plan)
+    assert parity is not None
+    start = parity.fit(MPOState.product(model.lattice, "up").tensors, plan.bond_bounds(chi), 1)
+    assert start is not None
+    bonds, legs = parity.bonds(start, 0), [4] * length
+    assert bonds is not None
+    parity.run(start, bonds, 0, plan.passes(0.2, 2, 4), 1, None)
+    start = list(canonical_train(start, 0, length - 1))
+    start = parity.fit(start, plan.bond_bounds(chi), 1) or start
+    bonds = parity.bonds(start, 0)
+    assert bonds is not None
+    even, odd = (item.bonds or [] for item in plan.passes(0.2, 2, 1)[:2])
+    gates = [a if a is not None else b for a, b in zip(even, odd, strict=True)]
+    middle = length // 2
+    repeats = 2 * max(1, round(3e4 / chi**2))
+    bulk = [k for k in range(length - 1) if min(start[k].shape[0], start[k].shape[2], start[k + 1].shape[2]) == chi]
+    optimum = _optimum(start, middle, gates[middle], chi)
+    rows = []
+    for layout in ("dense", "z2"):
+        for iterations in (1, 2):
+            times = []
+            for item in (Pass([], gates), Pass([], [None] * (length - 1))):
+                inner = Pass([], [g if k in bulk else None for k, g in enumerate(item.bonds or ())])
+                best = math.inf
+                for _ in range(3):
+                    tensors = [t.copy() for t in start]
+                    before = time.process_time()
+                    _carry(parity, layout, tensors, legs, bonds, [inner] * repeats, iterations, None)
+                    best = min(best, time.process_time() - before)
+                times.append(best / repeats * 1e3)
+            move = times[1] / (length - 1)
+            tensors, weights = [t.copy() for t in start], np.zeros(length - 1)
+            only = Pass([], [g if k == middle else None for k, g in enumerate(gates)])
+            _carry(parity, layout, tensors, legs, bonds, [only], iterations, weights)
+            update = (times[0] - move * (length - 1 - len(bulk))) / len(bulk)
+            values = (
+                chi,
+                layout,
+                iterations,
+                f"{update:.4f}",
+                f"{move:.4f}",
+                f"{weights[middle]:.3e}",
+                f"{optimum:.3e}",
+            )
+            rows.append(dict(zip(KERNEL_COLUMNS, values, strict=True)))
+    return rows
+
+
+def _carry(parity, layout, tensors, legs, bonds, passes, iterations, weights) -> None:  # type: ignore[no-untyped-def]
+    if layout == "z2":
+        parity.run(tensors, bonds, 0, passes, iterations, weights)
+    else:
+        chi = max(t.shape[0] for t in tensors)
+        run_passes(tensors, legs, 0, passes, Truncator(chi, 0.0, iterations, False, weights))
+
+
+def _optimum(tensors: list[np.ndarray], k: int, gate: np.ndarray, chi: int) -> float:
+    """Return the smallest weight that a bond of dimension chi can discard after a gate on (k, k+1)."""
+    train = canonical_train(tensors, k, 0)
+    block = np.tensordot(train[k], train[k + 1], axes=(2, 0))
+    l, n, m, r = block.shape
+    theta = np.matmul(gate, block.reshape(l, n * m, r)).reshape(l * n, m * r)
+    s = np.linalg.svd(theta, compute_uv=False)
+    return float((s[chi:] ** 2).sum() / (s**2).sum())
+
+
+def _print_kernels(sizes: list[int]) -> None:
+    print("  ".join(f"{c:>11}" for c in KERNEL_COLUMNS))
+    for chi in sizes:
+        for line in kernels(chi):
+            print("  ".join(f"{line[c]!s:>11}" for c in KERNEL_COLUMNS), flush=True)
+
+
 def main() -> int:
     """Parse the command line, run, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -126,14 +221,20 @@ def main() -> int:
     parser.add_argument("--L", type=int, nargs="+", default=[10], help="lengths, with --model")
     parser.add_argument("--tol", type=float, nargs="+", default=[1e-4, 1e-6])
     parser.add_argument("--max-bond", type=int, default=None)
+    parser.add_argument("--layout", nargs="+", default=["auto"], help="auto, dense, z2: one row for each")
+    parser.add_argument("--kernels", action="store_true", help="time single bond updates instead")
+    parser.add_argument("--chi", type=int, nargs="+", default=[16, 32, 64, 128], help="bond dimensions, with --kernels")
     parser.add_argument("--out", type=Path, help="directory for a dated CSV table")
     arguments = parser.parse_args()
+    if arguments.kernels:
+        _print_kernels(arguments.chi)
+        return 0
     pairs = [(arguments.model, L) for L in arguments.L] if arguments.model else DEFAULT_ROWS
     print("  ".join(f"{c:>9}" for c in COLUMNS))
     rows = []
     for name, length in pairs:
-        for tol in arguments.tol:
-            rows.append(row(name, length, tol, arguments.max_bond))
+        for tol, layout in itertools.product(arguments.tol, arguments.layout):
+            rows.append(row(name, length, tol, arguments.max_bond, layout))
             print("  ".join(f"{rows[-1][c]!s:>9}" for c in COLUMNS), flush=True)
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,10 @@ from ...model import Lindbladian
 from ...result import Status
 from ...states import MPOState
 from ..base import Diagnostics, Iterate
+from .graded import Parity
 from .measure import difference, enlarge, profile
-from .plan import Plan, overflow_sentence
+from .plan import Pass, Plan, overflow_sentence
+from .progress import PARTS, Progress
 from .schedule import (
     RELAXATION_SAFETY,
     Action,
@@ -50,63 +52,9 @@ CHUNK = 2.5e10
 DIVERGED = 5.0
 # Entries beyond this (of states of trace 1) are on the way to an overflow.
 HUGE = 1e60
-PARTS = ("time step", "truncation")
-
-
-@dataclass
-class Progress:
-    """Where a run stands (all JSON-able): level and role of the evolving state, its relaxation, what companions exist.
-
-    ``stage``: 0 coarse, 1 first stage at the working order, 2 refinement, 3 further relaxation.
-    """
-
-    level: Level
-    relaxation: Relaxation
-    stage: int = 0
-    role: str = "main"
-    since: int = 0
-    time: float = 0.0
-    trace: float = 1.0
-    weight: float | None = None
-    total_weight: float | None = None
-    target: float | None = None
-    main: Level | None = None
-    main_weight: float | None = None
-    levels: dict[str, Level] = field(default_factory=dict)
-    weights: dict[str, float] = field(default_factory=dict)
-    clean: dict[str, float | None] = field(default_factory=lambda: dict.fromkeys(PARTS))
-    parts: dict[str, float | None] = field(default_factory=lambda: dict.fromkeys((*PARTS, "relaxation")))
-    attempts: int = 0
-    wandering: bool = False
-    reference: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON-able dictionary."""
-        out = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        out["level"], out["relaxation"] = self.level.to_json(), self.relaxation.to_json()
-        out["main"] = self.main.to_json() if self.main else None
-        out["levels"] = {k: v.to_json() for k, v in self.levels.items()}
-        for key in ("weights", "clean", "parts"):
-            out[key] = {k: None if v is None or not math.isfinite(v) else v for k, v in out[key].items()}
-        return out
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Progress:
-        """Return the progress stored by :meth:`to_json`."""
-        values = dict(data)
-        values["level"] = Level(**values["level"])
-        values["relaxation"] = Relaxation.from_json(values["relaxation"])
-        values["main"] = Level(**values["main"]) if values["main"] else None
-        values["levels"] = {k: Level(**v) for k, v in values["levels"].items()}
-        for key in ("weights", "clean", "parts"):
-            values[key] = dict(values[key])
-        return cls(**values)
-
-    @property
-    def error(self) -> float | None:
-        """Sum of the known parts of the error, None while one is missing."""
-        values = list(self.parts.values())
-        return None if any(v is None for v in values) else float(sum(v or 0.0 for v in values))
+# The state inside a step that is more work than a chunk, as a companion of weight 0, and what was cut so far.
+WITHIN = "within a step"
+CUT = "discarded weight within a step"
 
 
 @dataclass
@@ -122,6 +70,7 @@ class Engine:
     iterations: int | None
     max_time: float
     seed: int
+    parity: Parity | None = None
 
     # -- starting -----------------------------------------------------------------------------------------------------
 
@@ -140,7 +89,7 @@ class Engine:
             level = Level(self.step_limit, 2, bond)
         progress = Progress(level, self._record(level, None), stage=0 if coarse else 1)
         state = self._fit(state, bond, 0)
-        return Iterate(state, 0, {"tebd": progress.to_json(), "time": 0.0}, {"profile": profile(state)})
+        return Iterate(state, 0, {"tebd": progress.to_json(), "time": 0.0}, {"profile": self._profile(state)})
 
     def _record(self, level: Level, previous: Relaxation | None) -> Relaxation:
         """Return an empty record of drifts with a suitable interval, a whole number of steps."""
@@ -153,42 +102,71 @@ class Engine:
 
     def _fit(self, state: MPOState, bond: int, stage: int) -> MPOState:
         """Return the state with all bonds brought to ``bond`` (or what is useful), centre 0."""
+        bounds = self.plan.bond_bounds(bond)
+        if self.parity is not None:
+            graded = self.parity.fit(state.tensors, bounds, self.seed + 7919 * stage)
+            if graded is not None:
+                return MPOState(state.lattice, tuple(graded), state.order, 0)
         if max(state.bond_dimensions, default=1) > bond:
             state, _ = state.compress(bond)
         if self._use_svd:
             return state.canonicalise(0)
-        bounds = self.plan.bond_bounds(bond)
         tensors = enlarge(state.tensors, state.centre, bounds, self.seed + 7919 * stage)
         return MPOState(state.lattice, tuple(tensors), state.order, 0)
+
+    def _rebalanced(self, iterate: Iterate, p: Progress) -> Iterate:
+        """Divide the bonds into even and odd anew, now that the state at this level shows what it needs."""
+        state = self._main_state(iterate)
+        fitted = self._fit(state, p.level.bond, iterate.step)
+        same = self.parity is None or self.parity.same_bonds(state, fitted)
+        return iterate if same else dataclasses.replace(iterate, state=fitted)
 
     @property
     def _use_svd(self) -> bool:
         return self.plan.uses_swaps or self.cutoff is not None
 
+    def _mixed(self) -> MPOState:
+        """Return the state from which an unstable run starts anew."""
+        return MPOState.mixed(self.model.lattice, self.plan.order)
+
+    @staticmethod
+    def _profile(state: Any) -> np.ndarray:
+        """Return the local expectation values by which drifts and differences are judged."""
+        return profile(state)
+
     # -- one piece of work --------------------------------------------------------------------------------------------
 
     def advance(self, iterate: Iterate) -> tuple[Iterate, Diagnostics]:
-        """Evolve for a second or so; at the end of an interval judge and decide."""
+        """Evolve for a second or so, if need be by a piece of a step; at the end of an interval judge and decide."""
         p = Progress.from_json(iterate.scalars["tebd"])
+        iterate, begun, cut = _take_out(iterate)
         state = iterate.state if p.role == "main" else iterate.companions[p.role][0]
         assert isinstance(state, MPOState)
         per_check = max(1, round(p.relaxation.interval / p.level.dt))
         passes = 1 if p.level.order == 4 and self.iterations is None else self.iterations or 1
-        chunk = max(1, int(CHUNK / max(self.plan.flops_per_step(p.level.bond, p.level.order, passes), 1.0)))
-        steps = min(chunk, per_check - p.since)
+        work = max(self.plan.flops_per_step(p.level.bond, p.level.order, passes), 1.0)
+        steps = min(max(1, int(CHUNK / work)), per_check - p.since)
         full = p.since + steps == per_check
-        tensors, centre, weights = self._evolve(state, p, steps, measure=full)
+        pieces = min(math.ceil(work / CHUNK), len(self.plan.passes_per_step(p.level.order)))
+        if pieces > 1:
+            tensors, centre, weights = self._evolve_piece(begun or state, p, pieces, cut, measure=full)
+        else:
+            tensors, centre, weights = self._evolve(state, p, steps, measure=full)
         size = float(np.abs(tensors[centre]).max())
         if not 0 < size < HUGE:
             return self._diverged(iterate, p)
         moved = MPOState(state.lattice, tuple(tensors), state.order, centre)
+        if p.piece + 1 < pieces:
+            p.piece += 1
+            return self._put_in(iterate, p, moved, weights), Diagnostics(None, {}, self._message(p), self._fraction(p))
+        p.piece = 0
         p.since += steps
         p.time += steps * p.level.dt
         if not full:
             return self._replace(iterate, p, moved), Diagnostics(None, {}, self._message(p), self._fraction(p))
         p.since = 0
         trace = moved.trace()
-        new_profile = profile(moved)
+        new_profile = self._profile(moved)
         if not np.isfinite(trace) or not trace > 0 or not difference(new_profile, 0 * new_profile) < DIVERGED:
             return self._diverged(iterate, p)
         if p.role == "main":
@@ -206,23 +184,55 @@ class Engine:
         self, state: MPOState, p: Progress, steps: int, *, measure: bool
     ) -> tuple[list[np.ndarray], int, np.ndarray | None]:
         """Return tensors and centre after ``steps`` steps, and the discarded weights of the last one if asked."""
-        tensors = list(state.tensors)
-        dims = [t.shape[1] for t in tensors]
-        centre = state.centre if state.centre is not None else 0
-        if state.centre is None:
-            tensors = list(state.canonicalise(0).tensors)
+        tensors, dims, centre = _unpacked(state)
         weights = np.zeros(max(len(tensors) - 1, 0)) if measure else None
-        iterations = self.iterations or (2 if (p.weight or 0.0) > TINY_WEIGHT and p.stage > 0 else 1)
-        how = Truncator(p.level.bond, self.cutoff or 0.0, iterations, self._use_svd)
+        how = self._truncator(p)
         last = 1 if measure else 0
+        dt, order = p.level.dt, p.level.order
+        most = self.plan.passes(dt, order, steps - last) if steps > last else []
+        weighed = self.plan.passes(dt, order, 1) if measure else []
         with np.errstate(all="ignore"):
-            if steps > last:
-                passes = self.plan.passes(p.level.dt, p.level.order, steps - last)
-                centre = run_passes(tensors, dims, centre, passes, how)
-            if measure:
-                how.weights = weights
-                centre = run_passes(tensors, dims, centre, self.plan.passes(p.level.dt, p.level.order, 1), how)
+            centre = self._run(tensors, dims, centre, most, how)
+            how.weights = weights
+            centre = self._run(tensors, dims, centre, weighed, how)
         return tensors, centre, weights
+
+    def _run(
+        self, tensors: list[np.ndarray], dims: list[int], centre: int, passes: Sequence[Pass], how: Truncator
+    ) -> int:
+        """Carry out passes in the layout that the state has."""
+        if self.parity is not None and passes and centre in (0, len(tensors) - 1):
+            bonds = self.parity.bonds(tensors, centre)
+            if bonds is not None:
+                return self.parity.run(tensors, bonds, centre, passes, how.iterations, how.weights)
+        return run_passes(tensors, dims, centre, passes, how)
+
+    def _evolve_piece(
+        self, state: MPOState, p: Progress, pieces: int, cut: np.ndarray | None, *, measure: bool
+    ) -> tuple[list[np.ndarray], int, np.ndarray | None]:
+        """Do the passes of one piece of a step, so that a run with large bonds can be stopped within the step."""
+        tensors, dims, centre = _unpacked(state)
+        passes = self.plan.passes(p.level.dt, p.level.order, 1)
+        first, last = (k * len(passes) // pieces for k in (p.piece, p.piece + 1))
+        how = self._truncator(p)
+        if measure:
+            how.weights = np.zeros(max(len(tensors) - 1, 0)) if cut is None else cut.copy()
+        with np.errstate(all="ignore"):
+            centre = self._run(tensors, dims, centre, passes[first:last], how)
+        return tensors, centre, how.weights
+
+    def _truncator(self, p: Progress) -> Truncator:
+        iterations = self.iterations or (2 if (p.weight or 0.0) > TINY_WEIGHT and p.stage > 0 else 1)
+        return Truncator(p.level.bond, self.cutoff or 0.0, iterations, self._use_svd)
+
+    def _put_in(self, iterate: Iterate, p: Progress, inner: MPOState, cut: np.ndarray | None) -> Iterate:
+        """Return the iterate with the state inside an unfinished step; its own state stays that of the last step."""
+        companions = {**iterate.companions, WITHIN: (inner, 0.0)}
+        arrays = dict(iterate.arrays) if cut is None else {**iterate.arrays, CUT: cut}
+        scalars = {"tebd": p.to_json(), "time": p.time}
+        return dataclasses.replace(
+            iterate, step=iterate.step + 1, scalars=scalars, arrays=arrays, companions=companions
+        )
 
     def _replace(self, iterate: Iterate, p: Progress, moved: MPOState) -> Iterate:
         companions = dict(iterate.companions)
@@ -248,12 +258,12 @@ class Engine:
             state = self._fit(self._main_state(iterate), p.level.bond, iterate.step)
         else:
             p.level = dataclasses.replace(p.level, dt=p.level.dt / 2, bond=min(self.initial_bond, p.level.bond))
-            state = self._fit(MPOState.mixed(self.model.lattice, self.plan.order), p.level.bond, iterate.step)
+            state = self._fit(self._mixed(), p.level.bond, iterate.step)
             p.levels, p.weights = {}, {}
             p.clean, p.parts = dict.fromkeys(PARTS), dict.fromkeys((*PARTS, "relaxation"))
-        p.relaxation, p.since = self._record(p.level, p.relaxation), 0
+        p.relaxation, p.since, p.piece = self._record(p.level, p.relaxation), 0, 0
         out = self._replace(iterate, p, state)
-        out = dataclasses.replace(out, arrays={**out.arrays, "profile": profile(state)})
+        out = dataclasses.replace(out, arrays={**out.arrays, "profile": self._profile(state)})
         if p.role == "main":
             out = dataclasses.replace(out, companions={})
         return out, Diagnostics(None, {"time": p.time, "dt": p.level.dt}, f"unstable step: dt -> {p.level.dt:.3g}")
@@ -279,7 +289,7 @@ class Engine:
         remaining = p.parts["relaxation"]
         if p.role == "main" and remaining is not None and math.isfinite(remaining):
             # an earlier state of this stage, weighted such that the largest difference gives the estimate
-            moved = difference(now, profile(before))
+            moved = difference(now, self._profile(before))
             companions["relaxation"] = (before, remaining / moved if moved > 0 else 0.0)
         if "truncation" in companions:
             companions["truncation"] = (companions["truncation"][0], p.weights["truncation"])
@@ -290,6 +300,8 @@ class Engine:
             iterate, p, status = self._next(iterate, p)
         elif p.relaxation.too_slow():
             p.relaxation = p.relaxation.doubled()
+        elif self.parity is not None and p.role == "main" and p.relaxation.checks == 1 and 0 < p.stage < 3:
+            iterate = self._rebalanced(iterate, p)
         if status is None and p.time >= self.max_time:
             status = Status.NOT_CONVERGED
         scalars = {"tebd": p.to_json(), "time": p.time}
@@ -371,8 +383,10 @@ class Engine:
             return iterate, p, Status.STALLED_BY_TRUNCATION if action.truncated else Status.NOT_CONVERGED
         if action.kind == "relax":
             p.stage = 3
-            p.target = 0.3 * (p.parts["relaxation"] or 0.0) / RELAXATION_SAFETY
-            p.relaxation = dataclasses.replace(p.relaxation, checks=0, best=math.inf, best_check=0)
+            spare = self.limits.tol - sum(p.parts[k] or 0.0 for k in PARTS)
+            p.target = max(0.3 * (p.parts["relaxation"] or 0.0), 0.8 * spare) / RELAXATION_SAFETY
+            # what has been recorded counts: one more check may do
+            p.relaxation = dataclasses.replace(p.relaxation, checks=2, best=math.inf, best_check=2)
             return iterate, p, None
         assert action.level is not None
         if action.kind == "companion":
@@ -463,3 +477,20 @@ class Engine:
         if not math.isfinite(error) or error <= 0:
             return 0.05 if p.stage else 0.0
         return float(min(0.99, max(0.05, math.log(error) / math.log(self.limits.tol)))) if self.limits.tol < 1 else None
+
+
+def _take_out(iterate: Iterate) -> tuple[Iterate, MPOState | None, np.ndarray | None]:
+    """Return the iterate without the state inside an unfinished step, that state, and the weights cut so far."""
+    if WITHIN not in iterate.companions:
+        return iterate, None, None
+    companions, arrays = dict(iterate.companions), dict(iterate.arrays)
+    inner, cut = companions.pop(WITHIN)[0], arrays.pop(CUT, None)
+    assert isinstance(inner, MPOState)
+    return dataclasses.replace(iterate, companions=companions, arrays=arrays), inner, cut
+
+
+def _unpacked(state: MPOState) -> tuple[list[np.ndarray], list[int], int]:
+    """Return tensors, dimensions and centre, the latter at the left end if the state has none."""
+    if state.centre is None:
+        state = state.canonicalise(0)
+    return list(state.tensors), [t.shape[1] for t in state.tensors], state.centre or 0

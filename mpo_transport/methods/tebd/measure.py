@@ -12,11 +12,12 @@ from ...states.mpo_environments import Environments
 from ...superoperator import hermitian_basis
 from ...superoperator.train import canonical_train
 
-__all__ = ["difference", "enlarge", "profile"]
+__all__ = ["difference", "enlarge", "operator_norms", "profile"]
 
 
 @lru_cache(maxsize=64)
-def _operator_norms(d: int) -> np.ndarray:
+def operator_norms(d: int) -> np.ndarray:
+    """Return the operator norms of the one-site basis, shape (d^2,)."""
     return np.array([np.linalg.norm(b, 2) for b in hermitian_basis(d)])
 
 
@@ -40,7 +41,7 @@ def profile(state: MPOState) -> np.ndarray:
 
 
 def _norms(tensors: Sequence[np.ndarray], p: int) -> np.ndarray:
-    return _operator_norms(round(tensors[p].shape[1] ** 0.5))
+    return operator_norms(round(tensors[p].shape[1] ** 0.5))
 
 
 def _pair(env: Environments, tensors: Sequence[np.ndarray], p: int, q: int) -> np.ndarray:

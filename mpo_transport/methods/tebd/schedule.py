@@ -24,6 +24,8 @@ __all__ = ["Action", "Level", "Limits", "Relaxation", "decide", "next_bond", "ti
 
 # Parts of the tolerance granted to the time step and to truncation.
 SHARE = 0.4
+# Below this share of the tolerance for both of them only relaxation is missing.
+NEARLY = 0.9
 # Bond dimensions tried: 8, 12, 16, 24, 32, 48, ...
 _GROWTH = 1.5
 # Effective order of convergence of the splittings at useful steps (measured between 3.3 and 5 for order 4).
@@ -253,6 +255,8 @@ def decide(
     known = math.isfinite(dt_part) and math.isfinite(bond_part)
     if known and total <= tol:
         return Action("finish", converged=True)
+    if known and not wandering and total - relaxation <= NEARLY * tol:
+        return Action("relax")  # cheaper than any refinement
     if math.isinf(bond_part) and not _can_grow(level, limits):
         return Action("companion", _coarser(level, "truncation"), "truncation")
     refinement = _refinement(level, limits, dt_part, bond_part)

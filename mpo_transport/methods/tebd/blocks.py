@@ -1,0 +1,215 @@
+"""Bond updates on a train whose bonds carry a parity: the arithmetic of the Z2 layout, compiled where numba is there.
+
+A bond has m_0 even and m_1 odd indices, a site n_0 even and n_1 odd basis operators; only entries of even total parity
+exist.  A site is *stored by* one of its bonds: for each parity s of that bond a matrix
+
+    (m_s, [n_0, y_s] [n_1, y_{1-s}]),        y the other bond, the index of y running fastest,
+
+both matrices one after another.  Sites left of the centre are stored by their right bond, sites right of it by their
+left bond, the centre (an end of the train when a pass begins) by its only inner bond; all but the centre then have
+orthonormal rows.  This makes a pass to the left the mirror image of one to the right, so that one piece of code does
+both.  A pass applies to each bond, for both parities s of the middle bond,
+
+    theta_s = M_s B_s,  theta <- G theta,  Q_s = orth(theta_s B_s^T),  W_s = Q_s^T theta_s,
+
+see :mod:`mpo_transport.methods.tebd.kernels` for the same without parity.  The gate joins theta_0 and theta_1: it acts
+on the pairs of operators of parity c = p + q between left index of parity p and right index of parity q.
+
+The functions are written such that they run as they stand (numpy) and compiled (numba): nothing else may be used here.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+__all__ = ["carry", "compiled"]
+
+
+def _orthonormal(rows):  # type: ignore[no-untyped-def]
+    """Return a matrix with orthonormal rows that span those of ``rows`` (Householder: rank deficiency does no harm)."""
+    q, _ = np.linalg.qr(rows.T)
+    return np.ascontiguousarray(q.T)
+
+
+def _apply(theta0, theta1, gate0, gate1, l, r, n, nn):  # type: ignore[no-untyped-def]
+    """Apply the gate in place; blocks of pairs (n, n') of parity c, n_0 first."""
+    for p in range(2):
+        for q in range(2):
+            if l[p] == 0 or r[q] == 0:
+                continue
+            c = (p + q) % 2
+            pairs = n[0] * nn[c] + n[1] * nn[1 - c]
+            if pairs == 0:
+                continue
+            x = np.empty((pairs, l[p], r[q]))
+            for back in range(2):
+                i = 0
+                for t in range(2):
+                    u = (c + t) % 2
+                    s = (p + t) % 2
+                    theta = theta0 if s == 0 else theta1
+                    row = 0 if t == 0 else n[0] * l[s]
+                    column = 0 if u == 0 else nn[0] * r[s]
+                    for a in range(n[t]):
+                        for b in range(nn[u]):
+                            first = row + a * l[p]
+                            start = column + b * r[q]
+                            if back == 0:
+                                x[i] = theta[first : first + l[p], start : start + r[q]]
+                            else:
+                                theta[first : first + l[p], start : start + r[q]] = x[i]
+                            i += 1
+                if back == 0:
+                    gate = gate0 if c == 0 else gate1
+                    x = np.dot(gate, x.reshape(pairs, l[p] * r[q])).reshape(pairs, l[p], r[q])
+
+
+def _product(a, b):  # type: ignore[no-untyped-def]
+    return np.dot(a, b) if len(b) else np.zeros((len(a), b.shape[1]))
+
+
+def _split(theta, b, iterations):  # type: ignore[no-untyped-def]
+    """Return (Q^T, Q^T theta), the range of Q found from the rows of b."""
+    if len(b) == 0:
+        return np.zeros((0, len(theta))), np.zeros((0, theta.shape[1]))
+    qt = _orthonormal(np.dot(b, theta.T))
+    w = np.dot(qt, theta)
+    for _ in range(iterations - 1):
+        qt = _orthonormal(np.dot(_orthonormal(w), theta.T))
+        w = np.dot(qt, theta)
+    return qt, w
+
+
+def _move(matrix, b):  # type: ignore[no-untyped-def]
+    """Return (Q^T, C b) with matrix = Q C."""
+    if len(b) == 0:
+        return np.zeros((0, len(matrix))), np.zeros((0, b.shape[1]))
+    q, c = np.linalg.qr(matrix)
+    return np.ascontiguousarray(q.T), np.dot(c, b)
+
+
+def _centre(data, start, m, y, n):  # type: ignore[no-untyped-def]
+    """Return (M_0, M_1), M_s of shape ([n_0, y_s] [n_1, y_{1-s}], m_s), of a site stored by the bond m."""
+    c0 = n[0] * y[0] + n[1] * y[1]
+    c1 = n[0] * y[1] + n[1] * y[0]
+    middle = start + m[0] * c0
+    one = np.ascontiguousarray(data[start:middle].reshape(m[0], c0).T)
+    two = np.ascontiguousarray(data[middle : middle + m[1] * c1].reshape(m[1], c1).T)
+    return one, two
+
+
+def _turned(w0, w1, l, m, n):  # type: ignore[no-untyped-def]
+    """Return (M_0, M_1), M_s of shape ([n_0, l_s] [n_1, l_{1-s}], m_s), of a centre W stored by its bond l."""
+    one = np.empty((n[0] * l[0] + n[1] * l[1], m[0]))
+    two = np.empty((n[0] * l[1] + n[1] * l[0], m[1]))
+    for p in range(2):
+        w = w0 if p == 0 else w1
+        for t in range(2):
+            s = (p + t) % 2
+            out = one if s == 0 else two
+            row = 0 if t == 0 else n[0] * l[s]
+            column = 0 if t == 0 else n[0] * m[p]
+            for a in range(n[t]):
+                first = row + a * l[p]
+                start = column + a * m[s]
+                out[first : first + l[p], :] = w[:, start : start + m[s]]
+    return one, two
+
+
+def carry(data, starts, m, n, gates, passes, forward, iterations, weights, weigh):  # type: ignore[no-untyped-def]
+    """Carry the centre from end to end, once per row of ``passes``, in place.
+
+    Parameters
+    ----------
+    data
+        Blocks of all sites, (sum of the sizes,).
+    starts
+        Where a site begins in ``data``, (L,).
+    m
+        Even and odd dimension of every bond, (L+1, 2).
+    n
+        Number of even and odd basis operators of every site, (L, 2).
+    gates
+        All gates, one after another: per gate the blocks of pair parity 0 and 1, for passes to the right and then the
+        same for passes to the left (pairs listed with the operator of the site that the centre comes from first).
+    passes
+        Where the gate of a bond begins in ``gates``, -1 for none: (number of passes, L-1).
+    forward
+        Whether the first pass goes to the right.
+    iterations
+        Passes of the range finder.
+    weights
+        Largest discarded weight per bond, (L-1,), updated if ``weigh``.
+    """
+    length = len(starts)
+    for number in range(len(passes)):
+        to_right = forward if number % 2 == 0 else not forward
+        k = 0 if to_right else length - 1
+        m0, m1 = _centre(data, starts[k], m[k + 1 if to_right else k], m[k if to_right else k + 1], n[k])
+        for i in range(length - 1):
+            if to_right:
+                k, k2, left, middle, right, bond = i, i + 1, m[i], m[i + 1], m[i + 2], i
+            else:
+                k = length - 1 - i
+                k2, left, middle, right, bond = k - 1, m[k + 1], m[k], m[k - 1], k - 1
+            nn = n[k2]
+            columns0 = nn[0] * right[0] + nn[1] * right[1]
+            columns1 = nn[0] * right[1] + nn[1] * right[0]
+            rows0 = n[k][0] * left[0] + n[k][1] * left[1]
+            rows1 = n[k][0] * left[1] + n[k][1] * left[0]
+            start, inner = starts[k2], starts[k2] + middle[0] * columns0
+            end = inner + middle[1] * columns1
+            b0 = data[start:inner].reshape(middle[0], columns0)
+            b1 = data[inner:end].reshape(middle[1], columns1)
+            place = passes[number, bond]
+            if place < 0:
+                qt0, w0 = _move(m0, b0)
+                qt1, w1 = _move(m1, b1)
+            else:
+                theta0, theta1 = _product(m0, b0), _product(m1, b1)
+                pairs0 = n[k][0] * nn[0] + n[k][1] * nn[1]
+                pairs1 = n[k][0] * nn[1] + n[k][1] * nn[0]
+                size = pairs0 * pairs0 + pairs1 * pairs1
+                place += 0 if to_right else size
+                gate0 = gates[place : place + pairs0 * pairs0].reshape(pairs0, pairs0)
+                gate1 = gates[place + pairs0 * pairs0 : place + size].reshape(pairs1, pairs1)
+                _apply(theta0, theta1, gate0, gate1, left, right, n[k], nn)
+                qt0, w0 = _split(theta0, b0, iterations)
+                qt1, w1 = _split(theta1, b1, iterations)
+                if weigh:
+                    rest0, rest1 = theta0 - _product(qt0.T, w0), theta1 - _product(qt1.T, w1)
+                    total = np.sum(theta0 * theta0) + np.sum(theta1 * theta1)
+                    if total > 0:
+                        lost = (np.sum(rest0 * rest0) + np.sum(rest1 * rest1)) / total
+                        weights[bond] = max(weights[bond], lost)
+            here = starts[k]
+            between = here + middle[0] * rows0
+            data[here:between] = qt0.ravel()
+            data[between : between + middle[1] * rows1] = qt1.ravel()
+            if i < length - 2:
+                m0, m1 = _turned(w0, w1, middle, right, nn)
+            else:
+                data[start:inner] = w0.ravel()
+                data[inner:end] = w1.ravel()
+
+
+@functools.cache
+def compiled() -> tuple[Callable[..., None], str]:
+    """Return :func:`carry`, compiled if numba is there, and the name and version of the compiler ("" without).
+
+    Compilation takes about ten seconds once and is kept on disk next to this file; where there is no place for that the
+    plain functions are used, since every process would have to compile anew.
+    """
+    try:
+        import numba
+
+        fast = numba.njit(cache=True, nogil=True)(carry)
+    except (ImportError, RuntimeError):
+        return carry, ""
+    helper = numba.njit(nogil=True)  # compiled into `carry`, which alone is kept
+    for name in ("_orthonormal", "_apply", "_split", "_move", "_product", "_centre", "_turned"):
+        globals()[name] = helper(globals()[name])
+    return fast, f"numba {numba.__version__}"

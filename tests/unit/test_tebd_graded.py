@@ -1,0 +1,262 @@
+"""TEBD in blocks of a weak parity: the same numbers as without, restarts, compiled and plain code, models without."""
+
+import importlib.util
+import json
+import sys
+
+import numpy as np
+import pytest
+
+import mpo_transport as mt
+from mpo_transport import Boson, Chain, Jump, Lindbladian, SpinHalf, models, op
+from mpo_transport.errors import InputError, NotSupportedError
+from mpo_transport.methods import Iterate
+from mpo_transport.methods.tebd import blocks, graded
+from mpo_transport.methods.tebd.engine import Engine
+from mpo_transport.methods.tebd.graded import Parity, find_parity
+from mpo_transport.methods.tebd.kernels import discarded
+from mpo_transport.methods.tebd.plan import build_plan
+from mpo_transport.methods.tebd.window import Truncator, run_passes
+from mpo_transport.result import Status
+from mpo_transport.states import MPOState
+from mpo_transport.superoperator.train import canonical_train, dense_train
+
+
+def spins():
+    """Every parameter another, complex hopping: strings with an even number of X and Y stay so."""
+    rng = np.random.default_rng(1)
+    h = 0.0 * op("Z", 0)
+    for j in range(5):
+        hop = complex(*rng.normal(size=2)) * op("Sp", j) * op("Sm", j + 1)
+        pair = 0.3 * rng.normal() * op("Sp", j) * op("Sp", j + 1)
+        h = h + hop + hop.dag + pair + pair.dag + rng.normal() * op("Z", j) * op("Z", j + 1) + rng.normal() * op("Z", j)
+    jumps = [Jump(op("Sm", j) + rng.normal() * op("Sp", j + 1), rate=rng.uniform(0.2, 1)) for j in range(5)]
+    return Lindbladian(Chain(6, SpinHalf()), h, [*jumps, Jump(op("Sm", 5), rate=0.4)])
+
+
+def bosons():
+    """Three levels: five even and four odd basis operators per site."""
+    rng = np.random.default_rng(2)
+    h = sum((rng.normal() * op("N", j) for j in range(1, 4)), rng.normal() * op("N", 0) * op("N", 1))
+    for j in range(3):
+        hop = complex(*rng.normal(size=2)) * op("Adag", j) * op("A", j + 1)
+        h = h + hop + hop.dag
+    return Lindbladian(Chain(4, Boson(3)), h, [Jump(op("A", 0), rate=0.7), Jump(op("Adag", 3) + 0.4 * op("A", 2))])
+
+
+def unequal():
+    """Sites of different dimension side by side."""
+    hop = (0.7 + 0.2j) * op("Sp", 0) * op("A", 1) + 0.5 * op("Adag", 1) * op("Sm", 2) + op("Sp", 2) * op("Sm", 3)
+    lattice = Chain(4, [SpinHalf(), Boson(3), SpinHalf(), SpinHalf()])
+    return Lindbladian(lattice, hop + hop.dag + 0.3 * op("Z", 3), [Jump(op("A", 1), rate=0.6), Jump(op("Sp", 3))])
+
+
+MODELS = {"spins": spins, "bosons": bosons, "unequal": unequal}
+
+
+def random_state(parity, model, bond, seed=0):
+    """A random state in the sector, canonical and graded, with well separated singular values nowhere near zero."""
+    rng = np.random.default_rng(seed)
+    legs = [len(x) for x in parity.labels]
+    inner = [min(bond, int(np.prod(legs[:k])), int(np.prod(legs[k:]))) for k in range(1, len(legs))]
+    dims = [1, *inner, 1]
+    tensors = [rng.normal(size=(dims[k], n, dims[k + 1])) for k, n in enumerate(legs)]
+    projected = parity._orthonormal_right(*parity._doubled(tensors, 0))[0]
+    return parity.fit(projected, [1, *inner, 1], seed)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("iterations", [1, 2])
+def test_blocks_do_the_same_as_the_dense_tensors(name, iterations):
+    model = MODELS[name]()
+    plan = build_plan(model)
+    parity = find_parity(plan)
+    largest = 0.0
+    for bond in (5, 12):
+        start = random_state(parity, model, bond)
+        legs = [t.shape[1] for t in start]
+        for passes in (plan.passes(0.05, 4, 1)[:1], plan.passes(0.05, 4, 1)[:2], plan.passes(0.05, 2, 1)):
+            dense, block = [t.copy() for t in start], [t.copy() for t in start]
+            weights = np.zeros((2, len(legs) - 1))
+            end = run_passes(dense, legs, 0, passes, Truncator(bond, 0.0, iterations, False, weights[0]))
+            assert parity.run(block, parity.bonds(block, 0), 0, passes, iterations, weights[1]) == end
+            x, y = dense_train(dense), dense_train(block)
+            assert np.abs(x - y).max() < 1e-12 * np.abs(x).max()
+            assert np.allclose(weights[0], weights[1], rtol=1e-8, atol=1e-14)
+            largest = max(largest, weights.max())
+            bonds = parity.bonds(block, end)
+            assert bonds is not None and [b.sum() for b in bonds[1:-1]] == [t.shape[0] for t in start[1:]]
+            again = canonical_train(block, end)  # the centre alone holds the norm
+            assert np.linalg.norm(again[end]) == pytest.approx(np.linalg.norm(block[end]), rel=1e-13)
+    assert largest > 1e-6
+
+
+def test_truncation_is_near_the_optimum_of_the_singular_values():
+    model = spins()
+    plan = build_plan(model)
+    parity = find_parity(plan)
+    start = random_state(parity, model, 16, seed=4)
+    gate = next(g for g in plan.passes(0.1, 2, 1)[0].bonds if g is not None)
+    k = 2
+    moved = list(canonical_train(start, k, 0))
+    theta = np.tensordot(moved[k], moved[k + 1], axes=(2, 0))
+    l, n, m, r = theta.shape
+    theta = np.matmul(gate, theta.reshape(l, n * m, r)).reshape(l * n, m * r)
+    s = np.linalg.svd(theta, compute_uv=False)
+    passes = plan.passes(0.1, 2, 1)[:1]
+    only = [type(passes[0])([], [gate if b == k else None for b in range(5)])]
+    lost = []
+    for iterations in (1, 2):
+        weights = np.zeros(5)
+        tensors = [t.copy() for t in start]
+        parity.run(tensors, parity.bonds(tensors, 0), 0, only, iterations, weights)
+        lost.append(weights[k])
+    optimum = float((s[16:] ** 2).sum() / (s**2).sum())
+    assert optimum * (1 - 1e-9) <= lost[1] <= lost[0] < 3 * optimum
+    assert discarded(theta, theta, np.eye(theta.shape[1])) < 1e-28
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_bonds_change_without_changing_the_state(name):
+    model = MODELS[name]()
+    parity = find_parity(build_plan(model))
+    state = MPOState.product(model.lattice, [0, 1] * (model.L // 2))
+    x = dense_train(state.tensors)
+    large = parity.fit(state.tensors, build_plan(model).bond_bounds(9), seed=3)
+    assert np.abs(dense_train(large) - x).max() < 1e-14
+    bonds = parity.bonds(large, 0)
+    assert bonds is not None and max(t.shape[0] for t in large) == 9 and np.all(bonds[1:-1] > 0)
+    for t in large[1:]:
+        q = t.reshape(len(t), -1)
+        assert np.abs(q @ q.T - np.eye(len(q))).max() < 1e-13
+    again, other = (parity.fit(state.tensors, build_plan(model).bond_bounds(9), seed=s) for s in (3, 4))
+    assert all(np.array_equal(a, b) for a, b in zip(large, again, strict=True))
+    assert not np.array_equal(large[2], other[2])
+    # any gauge of the same state is recognised
+    rng = np.random.default_rng(5)
+    mixed = [t.copy() for t in random_state(parity, model, 6)]
+    y = dense_train(mixed)
+    for k in range(1, model.L):
+        q = np.linalg.qr(rng.normal(size=(len(mixed[k]),) * 2))[0]
+        mixed[k], mixed[k - 1] = np.tensordot(q.T, mixed[k], axes=(1, 0)), mixed[k - 1] @ q
+    assert parity.bonds(mixed, 0) is None
+    found = parity.fit(mixed, build_plan(model).bond_bounds(12), seed=0)
+    assert np.abs(dense_train(found) - y).max() < 1e-13 * np.abs(y).max()
+    assert parity.bonds(found, 0) is not None
+
+
+def test_the_division_of_a_bond_follows_the_state():
+    """Twelve even and four odd values: halves would lose a third of the former."""
+    parity = find_parity(build_plan(spins()))
+    values = np.exp(-0.1 * np.arange(12))
+    spectra = [[np.ones(1), np.zeros(0)]] + [[values, values[:4] / 4]] * 5 + [[np.ones(1), np.zeros(0)]]
+    bonds = [1, 4, 16, 16, 16, 4, 1]
+    split = parity._divide(spectra, bonds)  # twelve are looked at: all are even
+    assert split[3].tolist() == [14, 2] and split[1].tolist() == [2, 2]
+    known = [[np.ones(1), np.zeros(0)]] + [[np.exp(-0.1 * np.arange(20)), values[:8] / 4]] * 5
+    assert parity._divide([*known, [np.ones(1), np.zeros(0)]], bonds)[3].tolist() == [15, 1]
+    half = [[np.ones(1), np.zeros(0)]] + [[values[:4], 0.95 * values[:4]]] * 5 + [[np.ones(1), np.zeros(0)]]
+    assert parity._divide(half, bonds)[3].tolist() == [8, 8]
+
+
+def test_states_outside_the_sector_and_models_without_parity_stay_dense():
+    model = spins()
+    parity = find_parity(build_plan(model))
+    tilted = MPOState.product(model.lattice, [np.array([[0.5, 0.5], [0.5, 0.5]])] * 6)
+    assert parity.fit(tilted.tensors, [1, 4, 8, 8, 8, 4, 1], seed=0) is None
+    h = op("X", 0) + op("Y", 0) * op("Z", 1) + op("X", 1) * op("X", 2) + op("Z", 0) + op("Y", 1)
+    field = Lindbladian(Chain(3, SpinHalf()), h, [Jump(op("Sm", j)) for j in range(3)])
+    assert find_parity(build_plan(field)) is None
+    assert mt.TEBD().prepare(field, tol=1e-3, seed=0).engine.parity is None
+    assert find_parity(build_plan(models.persistent_current(L=4, alpha=1.0, delta=0.5))) is None  # a folded ring
+    with pytest.raises(NotSupportedError) as caught:
+        mt.TEBD(layout="z2").prepare(field, tol=1e-3, seed=0)
+    assert caught.value.field == "layout"
+    with pytest.raises(InputError) as wrong:
+        mt.TEBD(layout="sparse")
+    assert wrong.value.field == "layout"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_steady_states_of_both_layouts_agree(name):
+    model = MODELS[name]()
+    tol = 1e-4 if name == "spins" else 1e-3
+    both = [mt.steady_state(model, mt.TEBD(layout=layout), tol=tol) for layout in ("z2", "dense")]
+    claims = sum(r.certificate.error_estimate for r in both)
+    for j in range(model.L - 1):
+        rho = [r.state.reduced([j, j + 1]) for r in both]
+        assert np.abs(np.linalg.eigvalsh(rho[0] - rho[1])).sum() / 2 < claims
+
+
+def test_initial_states_outside_the_sector_relax_all_the_same():
+    model = spins()
+    tilted = [np.array([[0.5, 0.5], [0.5, 0.5]])] * 6
+    a, b = (mt.steady_state(model, mt.TEBD(), tol=1e-4, initial=x) for x in (tilted, None))
+    claims = a.certificate.error_estimate + b.certificate.error_estimate
+    assert np.abs(a.state.reduced([2, 3]) - b.state.reduced([2, 3])).max() < claims
+
+
+def test_restart_is_bit_for_bit():
+    model = models.persistent_current(L=7, alpha=1.0, delta=0.5, periodic=False)
+    method = mt.TEBD(layout="z2", initial_bond=6)
+    work = method.prepare(model, tol=1e-4, seed=5)
+    unbroken = restarted = method.start(work, None)
+    for _ in range(60):
+        unbroken, told = method.advance(work, unbroken)
+        arrays = {k: v.copy() for k, v in restarted.state.arrays().items()}
+        state = MPOState.from_arrays(model.lattice, arrays, json.loads(json.dumps(restarted.state.attributes())))
+        fresh = method.prepare(model, tol=1e-4, seed=5)
+        scalars = json.loads(json.dumps(dict(restarted.scalars)))
+        stored = Iterate(state, restarted.step, scalars, restarted.arrays, restarted.companions)
+        restarted, _ = method.advance(fresh, stored)
+        assert work.engine.parity.bonds(unbroken.state.tensors, unbroken.state.centre) is not None
+        assert all(np.array_equal(a, b) for a, b in zip(unbroken.state.tensors, restarted.state.tensors, strict=True))
+        if told.done:
+            break
+    assert told.status is Status.CONVERGED and isinstance(work.engine, Engine)
+
+
+def plain_blocks(monkeypatch):
+    """The module as it is without numba."""
+    spec = importlib.util.spec_from_file_location("plain_blocks", blocks.__file__)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "numba", None)
+        assert module.compiled() == (module.carry, "")
+    return module
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_compiled_and_plain_code_agree(name, monkeypatch):
+    model = MODELS[name]()
+    plan = build_plan(model)
+    parity = find_parity(plan)
+    start = random_state(parity, model, 8)
+    passes = plan.passes(0.05, 2, 2)
+    out = []
+    for module in (blocks, plain_blocks(monkeypatch)):
+        monkeypatch.setattr(graded, "blocks", module)
+        tensors = [t.copy() for t in start]
+        end = parity.run(tensors, parity.bonds(tensors, 0), 0, passes, 2, np.zeros(len(start) - 1))
+        out.append(dense_train(tensors))
+        assert parity.bonds(tensors, end) is not None
+    assert np.abs(out[0] - out[1]).max() < 1e-12 * np.abs(out[0]).max()
+
+
+def test_overflow_is_noticed_by_both(monkeypatch):
+    model = spins()
+    plan = build_plan(model)
+    parity = find_parity(plan)
+    start = random_state(parity, model, 8)
+    start[0] = start[0] * (1e300 / np.abs(start[0]).max())
+    unstable = plan.passes(0.5, 2, 3)
+    for item in unstable:
+        item.bonds = [None if g is None else 1e5 * g for g in item.bonds]
+    for module in (blocks, plain_blocks(monkeypatch)):
+        monkeypatch.setattr(graded, "blocks", module)
+        tensors = [t.copy() for t in start]
+        with np.errstate(all="ignore"):
+            end = parity.run(tensors, parity.bonds(tensors, 0), 0, unstable, 1, None)
+        assert not np.all(np.isfinite(tensors[end]))
+    assert isinstance(parity, Parity)

@@ -260,3 +260,17 @@ def test_overflow_is_noticed_by_both(monkeypatch):
             end = parity.run(tensors, parity.bonds(tensors, 0), 0, unstable, 1, None)
         assert not np.all(np.isfinite(tensors[end]))
     assert isinstance(parity, Parity)
+
+
+@pytest.mark.parametrize("bond", [2, 3, 5])
+def test_bonds_too_small_for_both_parities(bond):
+    """One parity of a bond may be empty; the answer is then as rough as that of the dense layout, not an error."""
+    model = mt.models.persistent_current(6, 2.0, 1.0, periodic=False)
+    exact = mt.steady_state(model, mt.ExactDiag()).expect(mt.observables.current(model))
+    errors = {}
+    for layout in ("dense", "z2"):
+        method = mt.TEBD(max_bond=bond, initial_bond=bond, dt=0.1, layout=layout)
+        result = mt.steady_state(model, method, tol=1e-3, on_failure="return", progress=False)
+        assert result.status.value in ("stalled_by_truncation", "not_converged", "unphysical")
+        errors[layout] = np.abs(result.expect(mt.observables.current(model)) - exact).max()
+    assert errors["z2"] < 3 * errors["dense"] + 1e-3

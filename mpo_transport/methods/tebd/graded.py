@@ -265,11 +265,11 @@ class Parity:
         outer, inner = (m[k + 1], m[k]) if right else (m[k], m[k + 1])
         if right:
             t = t.transpose(2, 1, 0)
-        n0 = self._counts[k, 0]
+        n0, n1 = (int(x) for x in self._counts[k])
         return np.concatenate([
             np.concatenate([
-                t[_part(outer, s), :n0, _part(inner, s)].reshape(outer[s], -1),
-                t[_part(outer, s), n0:, _part(inner, 1 - s)].reshape(outer[s], -1),
+                t[_part(outer, s), :n0, _part(inner, s)].reshape(outer[s], n0 * inner[s]),
+                t[_part(outer, s), n0:, _part(inner, 1 - s)].reshape(outer[s], n1 * inner[1 - s]),
             ], axis=1).ravel()
             for s in (0, 1)
         ])  # fmt: skip

@@ -248,6 +248,9 @@ def _row(
     label = _label(method)
     sampled = method.statistical and tol < _STATISTICAL_TOL
     tol = _STATISTICAL_TOL if sampled else tol
+    hopeless = method.unpromising(model) if method.supports(model) else ""
+    if hopeless:
+        return CrossCheckRow(label, "not supported", hopeless)
     begin = time.process_time()
     try:
         result = steady_state(model, method=method, tol=tol, seed=seed, on_failure="return", progress=False)

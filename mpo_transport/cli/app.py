@@ -260,7 +260,7 @@ def crosscheck(
     if plan.task != "steady_state":
         raise InputError('Entry `solve.task` must be "steady_state" for a cross-check.', field="solve.task")
     model = plan.build_model()
-    wanted = list(method or method_classes())
+    wanted = list(method or (name for name, cls in method_classes().items() if not cls.infinite))
     given = plan.build_method()
     chosen = [given if given is not None and type(given).__name__ == name else name for name in wanted]
     table = compare(model, chosen, plan.build_observables(model) or None, plan.tol, seed=plan.seed)

@@ -230,6 +230,13 @@ def test_crosscheck(spec, tmp_path, capsys):
     assert table[1].startswith("method,status,observable") and len(table) == 2 + 3 * 3
 
 
+def test_crosscheck_of_every_method(capsys):
+    spec = Path(__file__).resolve().parents[2] / "data/crosscheck_short_chain.toml"
+    code, text, _ = call(capsys, "crosscheck", spec, "--set", "model.L=4", "--set", "solve.tol=1e-3")
+    assert code == 0
+    assert "InfiniteTEBD" not in text and "ChainGrowth()" in text and "no bulk tensor" in text
+
+
 def test_crosscheck_tells_what_is_not_affordable(spec, capsys):
     code, text, _ = call(
         capsys, "crosscheck", spec, "--set", "model.L=40", "--method", "ExactDiag", "--method", "ClusterMeanField"

@@ -232,9 +232,9 @@ def test_crosscheck(spec, tmp_path, capsys):
 
 def test_crosscheck_of_every_method(capsys):
     spec = Path(__file__).resolve().parents[2] / "data/crosscheck_short_chain.toml"
-    code, text, _ = call(capsys, "crosscheck", spec, "--set", "model.L=4", "--set", "solve.tol=1e-3")
+    code, text, _ = call(capsys, "crosscheck", spec, "--set", "model.L=5")
     assert code == 0
-    assert "InfiniteTEBD" not in text and "ChainGrowth()" in text and "no bulk tensor" in text
+    assert "InfiniteTEBD" not in text and "ChainGrowth(): " in text
 
 
 def test_crosscheck_tells_what_is_not_affordable(spec, capsys):

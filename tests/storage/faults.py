@@ -26,6 +26,7 @@ from pathlib import Path
 
 import h5py
 
+from mpo_transport.storage import FallbackWarning
 from mpo_transport.storage.seal import SEAL_LENGTH, is_sealed, seal_line
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -332,6 +333,6 @@ def _clear(directory: Path) -> None:
 if __name__ == "__main__":
     what, where, *numbers = sys.argv[1:]
     place = Path(where)
-    warnings.simplefilter("ignore")  # that an older copy is used is what is looked for here
+    warnings.simplefilter("ignore", FallbackWarning)  # that an older copy is used is what is looked for here
     answer = {"crash": crash_everywhere, "kill": kill_at_random}[what](place, *map(int, numbers))
     print(json.dumps(answer))

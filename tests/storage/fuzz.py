@@ -32,6 +32,8 @@ import h5py
 import numpy as np
 from storage.faults import ROOT, edited, flipped, resealed, unsealed
 
+from mpo_transport.errors import MpoTransportWarning
+
 SOFT_SECONDS, HARD_SECONDS = 1.0, 60.0
 MEMORY = 8 << 30
 
@@ -448,6 +450,6 @@ def _in_a_child(path: Path, expected: str | None) -> str:
 
 if __name__ == "__main__":
     what, where, *numbers = sys.argv[1:]
-    warnings.simplefilter("ignore")
+    warnings.simplefilter("ignore", MpoTransportWarning)  # endings are judged, not remarks
     result = {"specs": fuzz_specs, "files": fuzz_files}[what](Path(where), *map(int, numbers))
     print(json.dumps(result))

@@ -66,7 +66,6 @@ def test_what_every_method_writes_is_sound(tmp_path, name):
     assert known_checks["residual"] == ("ok" if name in ("exact", "sweeps", "implicit") else "skipped")
 
 
-@pytest.mark.skipif("Gaussian" not in REGISTERED, reason="no method for unbounded modes")
 def test_unbounded_modes_are_held_against_their_state_as_well(tmp_path):
     model = boundary_driven_xx(4, t=0.7, G_L=1.0, f_L=0.8, G_R=0.6, f_R=0.1, levels=math.inf)
     path = tmp_path / "run.h5"

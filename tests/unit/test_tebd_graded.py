@@ -274,3 +274,13 @@ def test_bonds_too_small_for_both_parities(bond):
         assert result.status.value in ("stalled_by_truncation", "not_converged", "unphysical")
         errors[layout] = np.abs(result.expect(mt.observables.current(model)) - exact).max()
     assert errors["z2"] < 3 * errors["dense"] + 1e-3
+
+
+@pytest.mark.parametrize("L", [4, 5])
+@pytest.mark.parametrize("tol", [1e-2, 1e-3])
+def test_claims_of_the_shortest_chains_cover_their_errors(L, tol):
+    """A bond dimension just below the exact one (16 here) discards next to nothing and still misses the current."""
+    model = mt.models.persistent_current(L, 2.0, 1.0, periodic=False)
+    exact = mt.steady_state(model, mt.ExactDiag()).expect(mt.observables.current(model))
+    values, claimed = mt.steady_state(model, mt.TEBD(), tol=tol).expect(mt.observables.current(model), error=True)
+    assert np.all(np.abs(values - exact) <= claimed)

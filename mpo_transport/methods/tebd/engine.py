@@ -44,6 +44,8 @@ FIRST_INTERVAL = 32.0
 # Share of a difference, and of the tolerance, down to which a stage relaxes.
 RELAXED = 0.15
 RELAXED_TOL = 0.1
+# Short chains whose exact bond dimension is at most this start there.
+SMALL_BOND = 16
 # Below this discarded weight one pass of the range finder is enough.
 TINY_WEIGHT = 1e-10
 # Work per advance, in floating-point operations (a second or two).
@@ -83,7 +85,10 @@ class Engine:
         """Return the first iterate from a state in the order of the plan."""
         state, _ = state.compress(self.limits.max_bond)
         cap = self.limits.bond or self.limits.max_bond
-        bond = min(max(self.initial_bond, max(state.bond_dimensions, default=1)), cap)
+        bond = max(self.initial_bond, max(state.bond_dimensions, default=1))
+        if self.limits.exact_bond <= SMALL_BOND:
+            bond = self.limits.exact_bond  # nothing is gained by cutting, and so close to the end weights say little
+        bond = min(bond, cap)
         level = Level(self.limits.dt or self.step_limit, self.order, bond)
         if coarse:
             level = Level(self.step_limit, 2, bond)

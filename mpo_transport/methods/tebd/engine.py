@@ -44,10 +44,8 @@ FIRST_INTERVAL = 32.0
 # Share of a difference, and of the tolerance, down to which a stage relaxes.
 RELAXED = 0.15
 RELAXED_TOL = 0.1
-# Short chains whose exact bond dimension is at most this start there.
-SMALL_BOND = 16
-# Below this discarded weight one pass of the range finder is enough.
-TINY_WEIGHT = 1e-10
+SMALL_BOND = 16  # short chains whose exact bond dimension is at most this start there
+TINY_WEIGHT = 1e-10  # below this discarded weight one pass of the range finder is enough
 # Work per advance, in floating-point operations (a second or two).
 CHUNK = 2.5e10
 # An expectation value of an operator of norm 1 beyond this: the step is unstable.
@@ -86,8 +84,8 @@ class Engine:
         state, _ = state.compress(self.limits.max_bond)
         cap = self.limits.bond or self.limits.max_bond
         bond = max(self.initial_bond, max(state.bond_dimensions, default=1))
-        if self.limits.exact_bond <= SMALL_BOND:
-            bond = self.limits.exact_bond  # nothing is gained by cutting, and so close to the end weights say little
+        if self.limits.exact_bond <= SMALL_BOND:  # so close to the end discarded weights say little
+            bond = self.limits.exact_bond
         bond = min(bond, cap)
         level = Level(self.limits.dt or self.step_limit, self.order, bond)
         if coarse:

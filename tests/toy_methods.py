@@ -110,3 +110,30 @@ def same_state(a, b) -> bool:
     return x.keys() == y.keys() and all(
         x[k].dtype == y[k].dtype and x[k].shape == y[k].shape and x[k].tobytes() == y[k].tobytes() for k in x
     )
+
+
+def same_observables(a, b) -> bool:
+    """Whether two results measured the same, bit for bit."""
+
+    def same(x, y):
+        return x is y if x is None or y is None else np.asarray(x).tobytes() == np.asarray(y).tobytes()
+
+    return a.observables.keys() == b.observables.keys() and all(
+        same(m.values, b.observables[n].values) and same(m.error, b.observables[n].error)
+        for n, m in a.observables.items()
+    )
+
+
+def same_result(a, b) -> bool:
+    """Whether two results are equal bit for bit, but for the time they took."""
+    series = [n for n in a.history.names if n != "wall_seconds"]
+    return (
+        same_state(a.state, b.state)
+        and (a.status, a.certificate, a.cost.steps) == (b.status, b.certificate, b.cost.steps)
+        and a.history.names == b.history.names
+        and all(a.history[n].tobytes() == b.history[n].tobytes() for n in series)
+        and a.companions.keys() == b.companions.keys()
+        and all(same_state(s, b.companions[n][0]) and w == b.companions[n][1] for n, (s, w) in a.companions.items())
+        and all(same_state(s, t) for s, t in zip(a.manifold, b.manifold, strict=True))
+        and same_observables(a, b)
+    )

@@ -12,7 +12,7 @@ from ..errors import InputError, NotSupportedError, did_you_mean
 from ..lattice import Lattice
 from ..operators import Factor, LocalSpace, OpSum
 
-__all__ = ["STATES", "State", "local_density_matrices", "register_state"]
+__all__ = ["STATES", "State", "entries_per_site", "local_density_matrices", "register_state"]
 
 Key = tuple[Factor, ...]
 STATES: dict[str, type[State]] = {}
@@ -158,6 +158,18 @@ def local_density_matrices(lattice: Lattice, initial: Any) -> list[np.ndarray]:
     """
     if isinstance(initial, str):
         return [_named(space, initial) for space in lattice.spaces]
+    entries = entries_per_site(lattice, initial)
+    return [_local(space, entry, j) for j, (space, entry) in enumerate(zip(lattice.spaces, entries, strict=True))]
+
+
+def entries_per_site(lattice: Lattice, initial: Any) -> list[Any]:
+    """Return the entries of a description of a product state, one per site.
+
+    Raises
+    ------
+    InputError
+        If it is not a list, or one of another length.
+    """
     if not isinstance(initial, Iterable) or isinstance(initial, Mapping):
         raise InputError(
             f"Argument `initial` must be a name, a list with one entry per site or a state, but is {initial!r}.",
@@ -168,7 +180,7 @@ def local_density_matrices(lattice: Lattice, initial: Any) -> list[np.ndarray]:
         raise InputError(
             f"Argument `initial` must have one entry per site ({lattice.L}), but has {len(entries)}.", field="initial"
         )
-    return [_local(space, entry, j) for j, (space, entry) in enumerate(zip(lattice.spaces, entries, strict=True))]
+    return entries
 
 
 def _named(space: LocalSpace, name: str) -> np.ndarray:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError, did_you_mean
 from ..lattice import Lattice
-from .base import local_density_matrices
+from .base import entries_per_site, local_density_matrices
 
 __all__ = ["boson_moments", "fermion_occupations"]
 
@@ -21,7 +20,7 @@ _WORDS = ("thermal", "coherent")
 def boson_moments(lattice: Lattice, initial: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return (<R>, occupation of the thermal part), shapes (2L,) and (L,)."""
     L = lattice.L
-    entries = [initial] * L if isinstance(initial, str) else _entries(lattice, initial)
+    entries = [initial] * L if isinstance(initial, str) else entries_per_site(lattice, initial)
     amplitude, occupation = np.zeros(L, dtype=complex), np.zeros(L)
     for j, entry in enumerate(entries):
         word, value = _word(entry, j)
@@ -36,7 +35,7 @@ def fermion_occupations(lattice: Lattice, initial: Any) -> np.ndarray:
     """Return the probability of spin up on every site, shape (L,)."""
     if isinstance(initial, str):
         return np.array([m[0, 0].real for m in local_density_matrices(lattice, initial)])
-    entries = _entries(lattice, initial)
+    entries = entries_per_site(lattice, initial)
     plain = ["down" if _pair(e) else e for e in entries]
     out = np.zeros(lattice.L)
     for j, matrix in enumerate(local_density_matrices(lattice, plain)):
@@ -57,20 +56,6 @@ def fermion_occupations(lattice: Lattice, initial: Any) -> np.ndarray:
                 )
             out[j] = value.real
     return out
-
-
-def _entries(lattice: Lattice, initial: Any) -> list[Any]:
-    if not isinstance(initial, Iterable) or isinstance(initial, Mapping):
-        raise InputError(
-            f"Argument `initial` must be a name, a list with one entry per site or a state, but is {initial!r}.",
-            field="initial",
-        )
-    entries = list(initial)
-    if len(entries) != lattice.L:
-        raise InputError(
-            f"Argument `initial` must have one entry per site ({lattice.L}), but has {len(entries)}.", field="initial"
-        )
-    return entries
 
 
 def _pair(entry: Any) -> bool:

@@ -10,7 +10,7 @@ import signal
 
 import numpy as np
 import pytest
-from toy_methods import Relaxation, known, pumped_chain, same_state
+from toy_methods import Relaxation, known, pumped_chain, same_observables, same_result, same_state
 
 from mpo_transport import Boson, Chain, Jump, Lindbladian, OpSum, SpinHalf, op
 from mpo_transport.methods import METHODS, TEBD, ClusterMeanField, ExactDiag, ImplicitSweeps, Trajectories
@@ -74,30 +74,6 @@ SOLVERS = {f"exact, {solver}": (ExactDiag(solver=solver), None) for solver in _S
 DEFAULTS = {name: (QUICK if cls is Trajectories else cls(), None) for name, cls in METHODS.items()}
 STEADY |= SOLVERS | DEFAULTS
 EVOLVING = {name: method for name, (method, _) in DEFAULTS.items() if "evolve" in method.tasks}
-
-
-def same_result(a, b) -> bool:
-    series = [n for n in a.history.names if n != "wall_seconds"]
-    return (
-        same_state(a.state, b.state)
-        and (a.status, a.certificate, a.cost.steps) == (b.status, b.certificate, b.cost.steps)
-        and a.history.names == b.history.names
-        and all(a.history[n].tobytes() == b.history[n].tobytes() for n in series)
-        and a.companions.keys() == b.companions.keys()
-        and all(same_state(s, b.companions[n][0]) and w == b.companions[n][1] for n, (s, w) in a.companions.items())
-        and all(same_state(s, t) for s, t in zip(a.manifold, b.manifold, strict=True))
-        and same_observables(a, b)
-    )
-
-
-def same_observables(a, b) -> bool:
-    def same(x, y):
-        return x is y if x is None or y is None else np.asarray(x).tobytes() == np.asarray(y).tobytes()
-
-    return a.observables.keys() == b.observables.keys() and all(
-        same(m.values, b.observables[n].values) and same(m.error, b.observables[n].error)
-        for n, m in a.observables.items()
-    )
 
 
 def signal_after(number: int):

@@ -3,9 +3,8 @@
 import os
 import signal
 
-import numpy as np
 import pytest
-from toy_methods import same_state
+from toy_methods import same_result, same_state
 
 from mpo_transport.methods import TEBD, ExactDiag, Iterate
 from mpo_transport.methods.tebd import engine as engine_module
@@ -22,20 +21,6 @@ SETTINGS = {"tol": 1e-3, "seed": 3, "on_failure": "return", "observables": [curr
 
 def stop(*_):
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def same_result(a, b) -> bool:
-    names = [n for n in a.history.names if n != "wall_seconds"]
-    return (
-        same_state(a.state, b.state)
-        and (a.status, a.certificate, a.cost.steps) == (b.status, b.certificate, b.cost.steps)
-        and a.history.names == b.history.names
-        and all(a.history[n].tobytes() == b.history[n].tobytes() for n in names)
-        and a.companions.keys() == b.companions.keys()
-        and all(same_state(s, b.companions[n][0]) and w == b.companions[n][1] for n, (s, w) in a.companions.items())
-        and a.observables.keys() == b.observables.keys()
-        and all(np.array_equal(m.values, b.observables[n].values) for n, m in a.observables.items())
-    )
 
 
 # -- pieces of a time step ---------------------------------------------------------------------------------------------

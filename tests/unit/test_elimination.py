@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg as sla
 import scipy.sparse as sp
+from lattices import random_lattice, ring_matrix
 
 from mpo_transport.elimination import (
     EffectivePhonons,
@@ -30,29 +31,9 @@ from mpo_transport.superoperator import dense_lindbladian
 RING = {"J": 0.2, "Dt": -1.2, "gamma_c": 0.1, "gamma_m": 1e-3, "nbar": 10.0}
 
 
-def ring_matrix(L):
-    return np.roll(np.eye(L), 1, axis=0) + np.roll(np.eye(L), -1, axis=0)
-
-
 def ring(L=8, winding=1, G_abs=0.02, **change):
     G = G_abs * np.exp(2j * np.pi * winding * np.arange(L) / L)
     return eliminate(ring_matrix(L), G=G, **{**RING, **change})
-
-
-def random_lattice(seed, L=6, uniform=True):
-    """A Hermitian hopping matrix (all pairs, complex), everything else disordered, cooled."""
-    rng = np.random.default_rng(seed)
-    t = 0.05 * (rng.normal(size=(L, L)) + 1j * rng.normal(size=(L, L)))
-    t = np.triu(t, 1)
-    arguments = {
-        "Dt": rng.uniform(-1.3, -0.9, L),
-        "G": 0.02 * rng.uniform(0.3, 1, L) * np.exp(2j * np.pi * rng.uniform(size=L)),
-        "gamma_c": rng.uniform(0.05, 0.2, L),
-        "gamma_m": rng.uniform(5e-4, 2e-3, L),
-        "nbar": rng.uniform(0, 20, L),
-        "omega": 1.0 if uniform else 1 + 0.002 * rng.normal(size=L),
-    }
-    return t + t.conj().T, arguments
 
 
 # -- spectra and rates -------------------------------------------------------------------------------------------------

@@ -222,28 +222,33 @@ Row = dict[int, Fraction]
 
 def _echelon(rows: Iterable[Mapping[int, int]], modulus: int | None) -> dict[int, Row]:
     """Return the reduced row echelon form {pivot column: row}, exact, over the rationals or modulo a prime."""
-
-    def clean(row: Row) -> Row:
-        reduced = row if modulus is None else {s: Fraction(int(x) % modulus) for s, x in row.items()}
-        return {s: x for s, x in reduced.items() if x}
-
-    unique = {tuple(sorted(clean({s: Fraction(x) for s, x in row.items()}).items())) for row in rows}
+    unique = {tuple(sorted(_cleaned({s: Fraction(x) for s, x in row.items()}, modulus).items())) for row in rows}
     pivots: dict[int, Row] = {}
     for items in sorted(unique):
-        row = dict(items)
-        while row:
-            column = min(row)
-            if column not in pivots:
-                lead = row[column]
-                pivots[column] = {s: x / lead for s, x in row.items()}  # modulo 2 the lead is 1
-                break
-            row = clean(_eliminated(row, pivots[column], column))
+        _insert(pivots, dict(items), modulus)
     for column in sorted(pivots, reverse=True):  # back substitution: rows further down are reduced already
         row = pivots[column]
         for other in [s for s in row if s != column and s in pivots]:
-            row = clean(_eliminated(row, pivots[other], other))
+            row = _cleaned(_eliminated(row, pivots[other], other), modulus)
         pivots[column] = row
     return pivots
+
+
+def _cleaned(row: Row, modulus: int | None) -> Row:
+    reduced = row if modulus is None else {s: Fraction(int(x) % modulus) for s, x in row.items()}
+    return {s: x for s, x in reduced.items() if x}
+
+
+def _insert(pivots: dict[int, Row], row: Row, modulus: int | None) -> bool:
+    """Add a row to an echelon form, in place; whether it was independent of the others."""
+    while row:
+        column = min(row)
+        if column not in pivots:
+            lead = row[column]
+            pivots[column] = {s: x / lead for s, x in row.items()}  # modulo 2 the lead is 1
+            return True
+        row = _cleaned(_eliminated(row, pivots[column], column), modulus)
+    return False
 
 
 def _eliminated(row: Row, pivot: Row, column: int) -> Row:
@@ -285,12 +290,9 @@ def _beyond(
     candidates: Sequence[tuple[int, ...]], known: Sequence[tuple[int, ...]], *, modulus: int | None
 ) -> list[tuple[int, ...]]:
     """Return those candidates that are linearly independent of the known vectors and of each other."""
-    basis = [dict(enumerate(k)) for k in known]
-    rank = len(_echelon(basis, modulus))
-    out = []
-    for c in candidates:
-        trial = [*basis, dict(enumerate(c))]
-        if len(_echelon(trial, modulus)) > rank:
-            out.append(c)
-            basis, rank = trial, rank + 1
-    return out
+    pivots: dict[int, Row] = {}
+    for vector in known:
+        _insert(pivots, _cleaned({s: Fraction(x) for s, x in enumerate(vector)}, modulus), modulus)
+    return [
+        c for c in candidates if _insert(pivots, _cleaned({s: Fraction(x) for s, x in enumerate(c)}, modulus), modulus)
+    ]

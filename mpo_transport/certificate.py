@@ -7,6 +7,7 @@ check passed is necessary, not sufficient: it bounds the error from below.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections import defaultdict
@@ -24,7 +25,8 @@ from .observables.base import linear
 from .operators import OpSum, op
 from .result import Certificate, Status
 from .states import State
-from .superoperator.basis import from_hermitian
+from .superoperator.basis import from_hermitian, operator_vector, to_hermitian
+from .superoperator.terms import local_generators
 
 __all__ = ["common_checks", "complete", "judge"]
 
@@ -34,10 +36,14 @@ NEGATIVE_ALLOWED = 1e-6
 NEGATIVE_FACTOR = 10.0
 # A trace that has lost or gained half of itself means that what was discarded was the state.
 TRACE_ALLOWED = 0.5
+# A highest level with more weight than this is not the tail of a distribution that the cutoff leaves alone.
+CROWDED = 0.05
 _CHECKS = ("trace", "smallest_eigenvalue", "top_population", "current_uniformity", "identity_residual")
 _LARGEST_TEXT = 3000  # sites up to which the continuity equation is written out if the method knows d<N_j>/dt itself
 _LARGEST_STRADDLE = 5000  # beyond, finding the current of couplings between all sites would cost more than the state
 _LARGEST_PAIR = 1024  # two-site matrices above this dimension are not diagonalised
+_LARGEST_RATES = 64  # two-site dimension up to which rates are taken from the generators as matrices
+_CANCELLED = 1e-13  # a sum this small beside its terms is zero
 
 
 def common_checks(model: Lindbladian, state: State, only: Collection[str] | None = None) -> dict[str, float | None]:
@@ -64,16 +70,24 @@ def common_checks(model: Lindbladian, state: State, only: Collection[str] | None
     0.0
     """
     wanted = _CHECKS if only is None else tuple(name for name in _CHECKS if name in only)
-    local = model.lattice.is_bounded and {"smallest_eigenvalue", "top_population"} & set(wanted)
+    local = model.lattice.is_bounded and set(_CHECKS[1:]) & set(wanted)
     matrices = neighbour_matrices(model.lattice, state) if local else {}
+    rates = _pair_rates(model, matrices) if {"current_uniformity", "identity_residual"} & set(wanted) else None
     checks: dict[str, Callable[[], float | None]] = {
         "trace": lambda: float(state.trace()),
         "smallest_eigenvalue": lambda: _smallest_eigenvalue(matrices),
         "top_population": lambda: _top_population(model.lattice, matrices),
-        "current_uniformity": lambda: current_uniformity(model, state),
-        "identity_residual": lambda: identity_residual(model, state),
+        "current_uniformity": lambda: current_uniformity(model, state, rates),
+        "identity_residual": lambda: identity_residual(model, state, rates),
     }
-    return {name: checks[name]() for name in wanted}
+    return {name: _if_known(checks[name]) for name in wanted}
+
+
+def _if_known(check: Callable[[], float | None]) -> float | None:
+    try:
+        return check()
+    except NotSupportedError:  # a state that knows some expectation values only
+        return None
 
 
 def complete(certificate: Certificate, model: Lindbladian, state: State) -> Certificate:
@@ -81,7 +95,10 @@ def complete(certificate: Certificate, model: Lindbladian, state: State) -> Cert
     missing = {name for name in _CHECKS if getattr(certificate, name) is None}
     if model.L > _LARGEST_TEXT and certificate.identity_residual is not None:
         missing -= {"current_uniformity"}  # its operators alone would take longer than the solution
-    return dataclasses.replace(certificate, **common_checks(model, state, missing))  # type: ignore[arg-type]
+    filled = dataclasses.replace(certificate, **common_checks(model, state, missing))  # type: ignore[arg-type]
+    if filled.top_population is None or not filled.top_population > CROWDED:
+        return filled
+    return dataclasses.replace(filled, notes=(*filled.notes, _crowded_sentence(model.lattice, state)))
 
 
 def judge(status: Status, certificate: Certificate) -> Status:
@@ -167,7 +184,107 @@ def _top_population(lattice: Lattice, matrices: Mapping[tuple[int, ...], np.ndar
     return max((float(matrices[(j,)][-1, -1].real) for j in sites), default=None)
 
 
-def current_uniformity(model: Lindbladian, state: State) -> float | None:
+def _crowded_sentence(lattice: Lattice, state: State) -> str:
+    """Say on which site the cutoff is felt most."""
+    sites = [j for j, s in enumerate(lattice.spaces) if s.kind == "boson" and s.is_bounded]
+    tops = [float(state.reduced([j])[-1, -1].real) for j in sites]
+    worst = int(np.argmax(tops))
+    site = sites[worst]
+    return (
+        f"the highest of the {int(lattice.dims[site])} levels kept on site {site} holds {tops[worst]:.2g} of its "
+        "weight: the cutoff decides the answer. Raise `levels`; if the weight stays, the occupation runs away (gain "
+        "exceeds loss) and there is no steady state without the cutoff."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _PairRates:
+    """The continuity equation of "N" in numbers: rates of sites, flows through bonds, sites without a source."""
+
+    rates: dict[int, float]
+    flows: np.ndarray
+    quiet: tuple[int, ...]
+
+
+def _pair_rates(model: Lindbladian, matrices: Mapping[tuple[int, ...], np.ndarray]) -> _PairRates | None:
+    """Return the rates by which the generators of sites and of bonds change N, None if there are others.
+
+    The same numbers as those of :func:`~mpo_transport.observables.continuity_current` and
+    :func:`~mpo_transport.observables.sources`, without writing the operators out: for a generator G of a bond the
+    operators G^T(N_i), G^T(N_j) are rows in the Hermitian basis, and (G^T(N_j) - G^T(N_i))/2 is the flow.
+    """
+    lattice = model.lattice
+    charged = [j for j, s in enumerate(lattice.spaces) if s.has("N")]
+    index = {tuple(sorted(bond)): b for b, bond in enumerate(lattice.bonds)}
+    if not lattice.is_bounded or not charged or len(index) < len(lattice.bonds):
+        return None
+    if any(len(s) > 2 or (len(s) == 2 and s not in index) for s in model.supports):
+        return None
+    if any(lattice.dims[i] * lattice.dims[j] > _LARGEST_RATES for i, j in lattice.bonds):
+        return None
+    dims = [int(d) for d in lattice.dims]
+    number = {j: np.real(operator_vector(lattice.spaces[j].matrix("N"))) for j in charged}
+    rates = dict.fromkeys(charged, 0.0)
+    flows = np.zeros(len(lattice.bonds))
+    found: dict[int, dict[tuple[int, ...], Any]] = {j: defaultdict(float) for j in charged}
+    sizes = dict.fromkeys(charged, 0.0)
+    for sites, generator in local_generators(model).items():
+        x = _coefficients(matrices, sites, dims)
+        if x is None:
+            return None
+        rows = {}
+        for place, j in enumerate(sites):
+            if j in number:
+                rows[j] = _on(number[j], place, [dims[s] for s in sites]) @ generator
+                rates[j] += float(rows[j] @ x)
+        moved = np.zeros(len(generator))
+        if len(sites) == 2:
+            first, second = lattice.bonds[index[sites]]
+            moved = (rows.get(second, moved) - rows.get(first, moved)) / 2
+            flows[index[sites]] += float(moved @ x)
+            sources = {j: row - (moved if j == second else -moved) for j, row in rows.items()}
+        else:
+            sources = rows
+        for j, source in sources.items():
+            sizes[j] = max(sizes[j], float(np.abs(rows[j]).max(initial=0.0)), float(np.abs(moved).max(initial=0.0)))
+            for part, values in _by_support(source, sites, dims):
+                found[j][part] = found[j][part] + values
+    quiet = tuple(j for j in charged if all(np.all(np.abs(v) <= _CANCELLED * sizes[j]) for v in found[j].values()))
+    return _PairRates(rates, flows, quiet)
+
+
+def _coefficients(
+    matrices: Mapping[tuple[int, ...], np.ndarray], sites: tuple[int, ...], dims: list[int]
+) -> np.ndarray | None:
+    """Return the reduced density matrix of sorted sites in the Hermitian basis."""
+    if sites in matrices:
+        return np.real(to_hermitian(matrices[sites], [dims[s] for s in sites])).ravel()
+    if sites[::-1] in matrices:
+        return np.real(to_hermitian(matrices[sites[::-1]], [dims[s] for s in sites[::-1]])).T.ravel()
+    return None
+
+
+def _on(vector: np.ndarray, place: int, dims: list[int]) -> np.ndarray:
+    """Return the row of an operator on one of the sites: that of the identity is (sqrt(d), 0, ...)."""
+    parts = [vector if k == place else np.eye(1, d * d)[0] * math.sqrt(d) for k, d in enumerate(dims)]
+    return functools.reduce(np.kron, parts)
+
+
+def _by_support(row: np.ndarray, sites: tuple[int, ...], dims: list[int]) -> list[tuple[tuple[int, ...], np.ndarray]]:
+    """Return the parts of an operator that act on some of the sites only, the others traced out."""
+    if len(sites) == 1:
+        return [((), row[:1] / math.sqrt(dims[sites[0]])), (sites, row[1:])]
+    (i, j), units = sites, [math.sqrt(dims[s]) for s in sites]
+    table = row.reshape(dims[i] ** 2, dims[j] ** 2)
+    return [
+        ((), table[:1, 0] / (units[0] * units[1])),
+        ((i,), table[1:, 0] / units[1]),
+        ((j,), table[0, 1:] / units[0]),
+        (sites, table[1:, 1:]),
+    ]
+
+
+def current_uniformity(model: Lindbladian, state: State, known: _PairRates | None = None) -> float | None:
     """Return the largest spread of the current of "N" over bonds that must carry the same one in a steady state.
 
     Two bonds that meet at a site without a source of N (see :func:`~mpo_transport.observables.sources`) carry the same
@@ -181,7 +298,10 @@ def current_uniformity(model: Lindbladian, state: State) -> float | None:
         _LARGEST_STRADDLE
     ):
         return None
-    quiet = [j for j, s in enumerate(sources(model).operators) if not s]
+    if known is not None:
+        quiet = list(known.quiet)
+    else:
+        quiet = [j for j, s in enumerate(sources(model).operators) if not s]
     ends = {j: b for b, (_, j) in enumerate(lattice.bonds)}
     starts = {i: b for b, (i, _) in enumerate(lattice.bonds)}
     segment = list(range(len(lattice.bonds)))
@@ -195,12 +315,14 @@ def current_uniformity(model: Lindbladian, state: State) -> float | None:
     joined = [g for g in groups.values() if len(g) > 1]
     if not joined:
         return None
-    values = np.asarray(continuity_current(model).evaluate(state))
+    values = known.flows if known is not None else np.asarray(continuity_current(model).evaluate(state))
     return max(float(np.ptp(values[g])) for g in joined)
 
 
-def identity_residual(model: Lindbladian, state: State) -> float | None:
+def identity_residual(model: Lindbladian, state: State, known: _PairRates | None = None) -> float | None:
     """Return max_j |<L^dag(N_j)>| = max_j |d<N_j>/dt|, zero in an exact steady state; None if no site has an "N"."""
+    if known is not None:
+        return max(abs(x) for x in known.rates.values())
     spaces = model.lattice.spaces
     by_site: list[list[Any]] = [[] for _ in spaces]
     for piece in generator_pieces(model):

@@ -26,6 +26,9 @@ from .terms import product_matrices, require_bounded
 
 __all__ = ["ChargeBasis", "ChargePlan", "charge_basis", "charge_plan", "sector_operator", "sector_sizes"]
 
+# Values of all charges together that are listed; many charges of single sites have 2^L.
+MOST_SECTORS = 200_000
+
 Weights = tuple[int, ...]
 
 
@@ -112,8 +115,8 @@ def charge_plan(model: Lindbladian, *, max_total: int | None = None) -> ChargePl
     Raises
     ------
     NotSupportedError
-        If a site is unbounded, no U(1) charge is conserved, or a symmetry is strong (every value of that charge then
-        has a steady state of its own); the message says which.
+        If a site is unbounded, no U(1) charge is conserved, a symmetry is strong (every value of that charge then has a
+        steady state of its own), or the charges take too many values; the message says which.
 
     Examples
     --------
@@ -178,6 +181,13 @@ def sector_sizes(
 ) -> dict[tuple[int, ...], int]:
     """Return {values of the charges: number of basis states}, without listing the states.
 
+    Raises
+    ------
+    NotSupportedError
+        If the charges take more values than can be listed.
+
+    Examples
+    --------
     >>> from mpo_transport import Boson, Chain
     >>> sector_sizes(Chain(2, Boson(3)), [(1, 1)])
     {(0,): 1, (1,): 2, (2,): 3, (3,): 2, (4,): 1}
@@ -191,6 +201,11 @@ def sector_sizes(
                 total = held + int(table[0][site][a])
                 if max_total is None or total <= max_total:
                     new[(total, *(x + int(t[site][a]) for x, t in zip(q, table[1:], strict=True)))] += n
+        if len(new) > MOST_SECTORS:
+            raise NotSupportedError(
+                f"its {len(charges)} conserved charges take more than {MOST_SECTORS} values together, too many.",
+                field="solver",
+            )
         counts = new
     out: Counter[tuple[int, ...]] = Counter()
     for (_, *q), n in counts.items():

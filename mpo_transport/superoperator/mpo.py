@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from ..operators import LocalSpace, OpSum
 from ..symmetry import hermiticity_defect
 from .automaton import LocalSums, minimal_train
 from .basis import operator_vector, superoperator_factor
-from .terms import Key, ProductTerm, product_matrices, product_terms, require_bounded
+from .terms import Key, ProductTerm, product_matrices, product_terms, relative_term, require_bounded
 from .train import checked_order, dense_train, rescaled, train_log_norm
 
 __all__ = ["MPO", "lindbladian_mpo", "operator_train", "superoperator_mpo"]
@@ -34,6 +34,8 @@ IDENTITY: Label = ((), ())
 
 # Below this fraction of |L|^2, a norm obtained from scalar products is lost in rounding errors.
 SQUARE_FLOOR = 1e-11
+# Bond dimension of L x up to which orthogonal transformations cost hardly more than scalar products.
+SMALL_IMAGE = 320
 
 
 class HasTensors(Protocol):
@@ -128,7 +130,8 @@ class MPO:
         method
             ``"qr"``: orthogonal transformations of L x, accurate down to its rounding errors (about 1e-15 |L|), cost of
             order (w chi)^3 d^2 per site.  ``"square"``: from the scalar product (L x | L x), of order w chi^3 d^2, but
-            nothing below about 1e-7 |L| can be seen.  ``"auto"``: the second, and the first where that would be blind.
+            nothing below about 1e-7 |L| can be seen.  ``"auto"``: the second where w chi is large, and the first
+            elsewhere and where the second would be blind.
 
         Raises
         ------
@@ -141,7 +144,8 @@ class MPO:
         log_norm = train_log_norm(x.tensors)
         if not np.isfinite(log_norm):
             raise InputError("The residual of a vanishing or non-finite state is not defined.", field="state")
-        if method != "qr":
+        image = max(w.shape[3] * t.shape[2] for w, t in zip(self.tensors, x.tensors, strict=True))
+        if method == "square" or (method == "auto" and image > SMALL_IMAGE):
             square = self._log_square(x)
             value = np.exp(square / 2 - log_norm)
             if method == "square" or value**2 > SQUARE_FLOOR * self.typical_norm**2 * len(self.tensors):
@@ -226,9 +230,13 @@ def superoperator_mpo(model: Lindbladian, terms: list[ProductTerm], order: Seque
     local = _local_bases(model.lattice.spaces, terms)
     sums = LocalSums([len(local[s].elements) for s in sites])
     positions = {site: p for p, site in enumerate(sites)}
+    alike: dict[Any, tuple[np.ndarray, float]] = {}  # equal terms in equal bases are expanded once
     for support, group in _by_positions(terms, positions).items():
-        total, weight = _expand(group, [local[sites[p]] for p in support], [sites[p] for p in support])
-        sums.add(support, total, weight)
+        bases, where = [local[sites[p]] for p in support], [sites[p] for p in support]
+        key = tuple(map(id, bases)), tuple(relative_term(term, where) for term in group)
+        if key not in alike:
+            alike[key] = _expand(group, bases, where)
+        sums.add(support, *alike[key])
     train = minimal_train(sums)
     return MPO(
         tuple(np.einsum("amb,moi->aoib", t, local[s].elements) for t, s in zip(train, sites, strict=True)), sites

@@ -7,8 +7,9 @@ Everything numerical is made from two lists: :func:`product_terms`, rho -> c A r
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from ..model import Lindbladian
 from ..operators import Factor, LocalSpace, OpSum
 from .basis import superoperator_factor
 
-__all__ = ["ProductTerm", "local_generators", "pair_generators", "product_matrices", "product_terms"]
+__all__ = ["ProductTerm", "local_generators", "pair_generators", "product_matrices", "product_terms", "relative_term"]
 
 Key = tuple[Factor, ...]
 Sites = tuple[int, ...]
@@ -94,7 +95,20 @@ def local_generators(model: Lindbladian) -> dict[Sites, np.ndarray]:
     for term in product_terms(model):
         if term.sites:
             grouped[term.sites].append(term)
-    return {sites: _assemble(spaces, sites, terms, cache) for sites, terms in sorted(grouped.items())}
+    alike: dict[Any, np.ndarray] = {}  # equal terms on equal spaces are summed once
+    out = {}
+    for sites, terms in sorted(grouped.items()):
+        key = tuple(id(spaces[s]) for s in sites), tuple(relative_term(term, sites) for term in terms)
+        if key not in alike:
+            alike[key] = _assemble(spaces, sites, terms, cache)
+        out[sites] = alike[key].copy()
+    return out
+
+
+def relative_term(term: ProductTerm, sites: Sequence[int]) -> tuple[complex, Any, Any]:
+    """Return a term with the places of its factors among ``sites`` instead of their sites."""
+    left, right = (tuple((name, sites.index(s)) for name, s in part) for part in (term.left, term.right))
+    return term.coefficient, left, right
 
 
 def _assemble(

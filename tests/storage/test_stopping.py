@@ -8,6 +8,7 @@ from toy_methods import same_result, same_state
 
 from mpo_transport.methods import TEBD, ExactDiag, Iterate
 from mpo_transport.methods.tebd import engine as engine_module
+from mpo_transport.methods.tebd.companions import WITHIN
 from mpo_transport.models import boundary_driven_xxz, persistent_current
 from mpo_transport.observables import current
 from mpo_transport.result import Status
@@ -41,11 +42,11 @@ def test_pieces_of_a_step_are_the_step(monkeypatch, model, order):
     monkeypatch.setattr(engine_module, "CHUNK", 1e-9)
     part = start
     for k in range(passes):
-        assert same_state(part.state, start.state) and (engine_module.WITHIN in part.companions) == (k > 0)
+        assert same_state(part.state, start.state) and (WITHIN in part.companions) == (k > 0)
         part, _ = method.advance(work, part)
     assert part.step == passes and whole.step == 1
     assert same_state(part.state, whole.state) and part.scalars == whole.scalars
-    assert engine_module.WITHIN not in part.companions and part.arrays.keys() == whole.arrays.keys()
+    assert WITHIN not in part.companions and part.arrays.keys() == whole.arrays.keys()
 
 
 def engine_cost(work, iterate: Iterate) -> float:
@@ -78,10 +79,10 @@ def test_a_run_stopped_inside_a_step_equals_the_unbroken_one(tmp_path, monkeypat
     for at in (2, 5, 6, 30, 31):
         part = steady_state(MODEL, method, checkpoint=path, **SETTINGS, progress=lambda s, d, at=at: s == at and stop())
         assert part.status is Status.INTERRUPTED and part.cost.steps == at
-        inside.append(engine_module.WITHIN in part.companions)
+        inside.append(WITHIN in part.companions)
     assert any(inside)
     result = resume(path, on_failure="return", observables=SETTINGS["observables"])
-    assert same_result(result, unbroken) and engine_module.WITHIN not in result.companions
+    assert same_result(result, unbroken) and WITHIN not in result.companions
 
 
 # -- while the final state is checked ----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class InfiniteEngine(Engine):
     """The engine of :mod:`mpo_transport.methods.tebd` with a repeating cell in the place of a train."""
 
     plan: Cell  # type: ignore[assignment]
+    separable: ClassVar[bool] = False
 
     # -- states -------------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from ..base import Diagnostics, Estimate, Iterate, Method, Support, register_met
 from ..tebd.progress import Progress
 from ..tebd.schedule import Limits
 from ..tebd.splitting import ORDERS
+from ..tebd.stretches import hidden_rate
 from .cell import Cell, build_cell, refusal
 from .engine import InfiniteEngine, pair_rates
 
@@ -136,6 +137,8 @@ class InfiniteTEBD(Method):
         cell = build_cell(model, self.cell)
         digits = max(-math.log10(tol), 2.0)
         bond = min(max(self.initial_bond, math.ceil(16 * 1.2 ** (digits - 3))), self.max_bond or DEFAULT_MAX_BOND)
+        if self.dt and self.max_bond:  # exactly these are used
+            bond = self.max_bond
         leg = max(cell.legs)
         memory = 8.0 * cell.sites * (8 * leg * bond**2 + 6 * leg**2 * bond**2 + 16 * leg**4)
         steps = 180.0 * 10 ** ((digits - 3) / 6)
@@ -168,6 +171,7 @@ class InfiniteTEBD(Method):
             None,
             self.max_time or DEFAULT_TIME / rate,
             int(seed),
+            slowest=hidden_rate(model, rate),
         )
         return InfiniteWork(model, cell, engine)
 

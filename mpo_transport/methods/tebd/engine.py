@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,8 +19,19 @@ from ...model import Lindbladian
 from ...result import Status
 from ...states import MPOState
 from ..base import Diagnostics, Iterate
+from .companions import (
+    REFERENCE,
+    keep_references,
+    matching,
+    put_in,
+    take_out,
+    time_step_is_stale,
+    unpacked,
+    without_references,
+)
 from .graded import Parity
 from .measure import difference, enlarge, profile
+from .parts import SLOW_DECAY, cautious, has_slow_mode, measure_parts
 from .plan import Pass, Plan, overflow_sentence
 from .progress import PARTS, Progress
 from .schedule import (
@@ -30,7 +41,6 @@ from .schedule import (
     Limits,
     Relaxation,
     decide,
-    previous_bond,
     time_step_weight,
     truncation_weight,
 )
@@ -44,17 +54,18 @@ FIRST_INTERVAL = 32.0
 # Share of a difference, and of the tolerance, down to which a stage relaxes.
 RELAXED = 0.15
 RELAXED_TOL = 0.1
+# The former while the difference is this many tolerances: what is not relaxed then would be taken for the next one.
+RELAXED_FAR, FAR = 0.02, 30.0
 SMALL_BOND = 16  # short chains whose exact bond dimension is at most this start there
-TINY_WEIGHT = 1e-10  # below this discarded weight one pass of the range finder is enough
+TINY_WEIGHT = 1e-8  # below this discarded weight one pass of the range finder is enough
 # Work per advance, in floating-point operations (a second or two).
 CHUNK = 2.5e10
 # An expectation value of an operator of norm 1 beyond this: the step is unstable.
 DIVERGED = 5.0
 # Entries beyond this (of states of trace 1) are on the way to an overflow.
 HUGE = 1e60
-# The state inside a step that is more work than a chunk, as a companion of weight 0, and what was cut so far.
-WITHIN = "within a step"
-CUT = "discarded weight within a step"
+# Share of the unrest of a coarse state by truncation, sqrt(discarded weight), that is not waited for.
+UNREST = 0.3
 
 
 @dataclass
@@ -71,6 +82,16 @@ class Engine:
     max_time: float
     seed: int
     parity: Parity | None = None
+    slowest: float | None = None
+    # whether the parts of the error are taken one after the other, see :func:`~.schedule.decide`
+    separable: ClassVar[bool] = True
+
+    def _quick(self, p: Progress) -> bool:
+        """Whether slow modes need no more care than usual."""
+        return self.separable and not has_slow_mode(p, self.plan.rate)
+
+    def _cautious(self, p: Progress, weight: float) -> float:
+        return cautious(p, weight, self.plan.rate) if self.separable else weight
 
     # -- starting -----------------------------------------------------------------------------------------------------
 
@@ -94,12 +115,14 @@ class Engine:
         state = self._fit(state, bond, 0)
         return Iterate(state, 0, {"tebd": progress.to_json(), "time": 0.0}, {"profile": self._profile(state)})
 
-    def _record(self, level: Level, previous: Relaxation | None) -> Relaxation:
+    def _record(self, level: Level, previous: Relaxation | None, *, refined: bool = False) -> Relaxation:
         """Return an empty record of drifts with a suitable interval, a whole number of steps."""
-        slowest = previous.slowest if previous else None
+        slowest = previous.slowest if previous else self.slowest
         wish = FIRST_INTERVAL / self.plan.rate if self.plan.rate > 0 else 1.0
         if slowest is not None:
             wish = max(wish, 0.7 / slowest)
+        if slowest is not None and refined:  # the slowest mode is known well enough not to wait longer than it takes
+            wish = min(wish, 1.5 / slowest)
         steps = max(1, round(wish / level.dt))
         return Relaxation(steps * level.dt, slowest=slowest)
 
@@ -142,7 +165,7 @@ class Engine:
     def advance(self, iterate: Iterate) -> tuple[Iterate, Diagnostics]:
         """Evolve for a second or so, if need be by a piece of a step; at the end of an interval judge and decide."""
         p = Progress.from_json(iterate.scalars["tebd"])
-        iterate, begun, cut = _take_out(iterate)
+        iterate, begun, cut = take_out(iterate)
         state = iterate.state if p.role == "main" else iterate.companions[p.role][0]
         assert isinstance(state, MPOState)
         per_check = max(1, round(p.relaxation.interval / p.level.dt))
@@ -161,7 +184,7 @@ class Engine:
         moved = MPOState(state.lattice, tuple(tensors), state.order, centre)
         if p.piece + 1 < pieces:
             p.piece += 1
-            return self._put_in(iterate, p, moved, weights), Diagnostics(None, {}, self._message(p), self._fraction(p))
+            return put_in(iterate, p, moved, weights), Diagnostics(None, {}, self._message(p), self._fraction(p))
         p.piece = 0
         p.since += steps
         p.time += steps * p.level.dt
@@ -187,7 +210,7 @@ class Engine:
         self, state: MPOState, p: Progress, steps: int, *, measure: bool
     ) -> tuple[list[np.ndarray], int, np.ndarray | None]:
         """Return tensors and centre after ``steps`` steps, and the discarded weights of the last one if asked."""
-        tensors, dims, centre = _unpacked(state)
+        tensors, dims, centre = unpacked(state)
         weights = np.zeros(max(len(tensors) - 1, 0)) if measure else None
         how = self._truncator(p)
         last = 1 if measure else 0
@@ -195,47 +218,49 @@ class Engine:
         most = self.plan.passes(dt, order, steps - last) if steps > last else []
         weighed = self.plan.passes(dt, order, 1) if measure else []
         with np.errstate(all="ignore"):
-            centre = self._run(tensors, dims, centre, most, how)
+            bonds = self._bonds(tensors, centre)
+            centre = self._run(tensors, dims, centre, most, how, bonds)
             how.weights = weights
-            centre = self._run(tensors, dims, centre, weighed, how)
+            centre = self._run(tensors, dims, centre, weighed, how, bonds)
         return tensors, centre, weights
 
+    def _bonds(self, tensors: list[np.ndarray], centre: int) -> Any:
+        """Return how the bonds are divided if the state is in blocks, None if it is not; passes leave this alone."""
+        if self.parity is None or centre not in (0, len(tensors) - 1):
+            return None
+        return self.parity.bonds(tensors, centre)
+
     def _run(
-        self, tensors: list[np.ndarray], dims: list[int], centre: int, passes: Sequence[Pass], how: Truncator
+        self,
+        tensors: list[np.ndarray],
+        dims: list[int],
+        centre: int,
+        passes: Sequence[Pass],
+        how: Truncator,
+        bonds: Any,
     ) -> int:
         """Carry out passes in the layout that the state has."""
-        if self.parity is not None and passes and centre in (0, len(tensors) - 1):
-            bonds = self.parity.bonds(tensors, centre)
-            if bonds is not None:
-                return self.parity.run(tensors, bonds, centre, passes, how.iterations, how.weights)
+        if self.parity is not None and bonds is not None and passes:
+            return self.parity.run(tensors, bonds, centre, passes, how.iterations, how.weights)
         return run_passes(tensors, dims, centre, passes, how)
 
     def _evolve_piece(
         self, state: MPOState, p: Progress, pieces: int, cut: np.ndarray | None, *, measure: bool
     ) -> tuple[list[np.ndarray], int, np.ndarray | None]:
         """Do the passes of one piece of a step, so that a run with large bonds can be stopped within the step."""
-        tensors, dims, centre = _unpacked(state)
+        tensors, dims, centre = unpacked(state)
         passes = self.plan.passes(p.level.dt, p.level.order, 1)
         first, last = (k * len(passes) // pieces for k in (p.piece, p.piece + 1))
         how = self._truncator(p)
         if measure:
             how.weights = np.zeros(max(len(tensors) - 1, 0)) if cut is None else cut.copy()
         with np.errstate(all="ignore"):
-            centre = self._run(tensors, dims, centre, passes[first:last], how)
+            centre = self._run(tensors, dims, centre, passes[first:last], how, self._bonds(tensors, centre))
         return tensors, centre, how.weights
 
     def _truncator(self, p: Progress) -> Truncator:
-        iterations = self.iterations or (2 if (p.weight or 0.0) > TINY_WEIGHT and p.stage > 0 else 1)
+        iterations = self.iterations or (2 if (p.weight or 0.0) > TINY_WEIGHT and p.stage > 1 else 1)
         return Truncator(p.level.bond, self.cutoff or 0.0, iterations, self._use_svd)
-
-    def _put_in(self, iterate: Iterate, p: Progress, inner: MPOState, cut: np.ndarray | None) -> Iterate:
-        """Return the iterate with the state inside an unfinished step; its own state stays that of the last step."""
-        companions = {**iterate.companions, WITHIN: (inner, 0.0)}
-        arrays = dict(iterate.arrays) if cut is None else {**iterate.arrays, CUT: cut}
-        scalars = {"tebd": p.to_json(), "time": p.time}
-        return dataclasses.replace(
-            iterate, step=iterate.step + 1, scalars=scalars, arrays=arrays, companions=companions
-        )
 
     def _replace(self, iterate: Iterate, p: Progress, moved: MPOState) -> Iterate:
         companions = dict(iterate.companions)
@@ -288,7 +313,7 @@ class Engine:
         if p.role == "main":
             arrays["profile main"] = now
             p.wandering = p.relaxation.wandering(p.total_weight or 0.0)
-        self._measure_parts(p, arrays)
+        measure_parts(p, arrays, self.limits, self.plan.rate, separable=self.separable)
         remaining = p.parts["relaxation"]
         if p.role == "main" and remaining is not None and math.isfinite(remaining):
             # an earlier state of this stage, weighted such that the largest difference gives the estimate
@@ -309,54 +334,30 @@ class Engine:
             status = Status.NOT_CONVERGED
         scalars = {"tebd": p.to_json(), "time": p.time}
         iterate = dataclasses.replace(iterate, scalars=scalars)
+        if status is not None:
+            iterate = without_references(iterate, p)
         return iterate, Diagnostics(status, measures, self._message(p), self._fraction(p))
 
-    def _measure_parts(self, p: Progress, arrays: Mapping[str, np.ndarray]) -> None:
-        if p.role == "main":
-            r = p.relaxation
-            p.parts["relaxation"] = r.noise if p.wandering else RELAXATION_SAFETY * r.remaining
-            p.main, p.main_weight = p.level, p.total_weight
-            if self._matching(p, "truncation") and "discarded" in p.weights:
-                now = (p.total_weight or 0.0) / p.level.dt**2
-                p.weights["truncation"] = truncation_weight(now, p.weights["discarded"])
-        for name in PARTS:
-            key = f"profile {name}"
-            if key in arrays and name in p.weights and p.role in ("main", name):
-                reference = arrays["profile main"]
-                other = arrays["profile"] if p.role == name else arrays[key]
-                p.parts[name] = p.weights[name] * difference(reference, other)
-                if self._matching(p, name):
-                    p.clean[name] = p.parts[name]
-        if not self.limits.split:
-            p.parts["time step"] = 0.0
-        if p.level.bond >= self.limits.exact_bond and p.role == "main":
-            p.parts["truncation"] = p.weights["truncation"] = 0.0  # nothing is cut: a smaller bond says nothing
-
-    @staticmethod
-    def _matching(p: Progress, name: str) -> bool:
-        if name not in p.levels or p.main is None:
-            return False
-        other = p.levels[name]
-        if name == "time step":
-            same = other.bond == p.main.bond
-        else:  # a much smaller bond dimension says little about the error
-            same = other.dt == p.main.dt and other.bond >= previous_bond(p.main.bond)
-        return same and other.order == p.main.order
-
     def _relaxed(self, p: Progress, arrays: Mapping[str, np.ndarray]) -> bool:
-        if p.relaxation.checks < 3 or len(p.relaxation.drifts) < 2:
+        tol, remaining = self.limits.tol, p.relaxation.remaining
+        known = p.relaxation.slowest is not None and self._quick(p)
+        done = p.role == "main" and p.stage > 1 and p.error is not None and p.error <= tol
+        few = 2 if p.stage > 1 and known and not done else 3  # slow modes show last: look again before it is over
+        if p.relaxation.checks < few or len(p.relaxation.drifts) < 2 + done:
             return False
-        remaining = p.relaxation.remaining
-        tol = self.limits.tol
+        if done:
+            return True
         if p.stage == 0:
             return remaining <= max(0.02, tol)
         if p.stage == 1:
-            return remaining <= max(2 * RELAXED_TOL * tol, 1e-4)
+            unrest = UNREST * math.sqrt(p.total_weight or 0.0) if self._quick(p) else 0.0
+            return remaining <= max(2 * RELAXED_TOL * tol, 1e-4, unrest)
         if p.stage == 3:
             return remaining <= (p.target or RELAXED_TOL * tol)
         reference = arrays["profile main"] if p.role != "main" else arrays[f"profile {p.reference}"]
         moved = difference(arrays["profile"], reference)
-        return remaining <= max(RELAXED_TOL * tol, RELAXED * moved)
+        share = RELAXED_FAR if self._quick(p) and moved > FAR * tol else RELAXED
+        return remaining <= max(RELAXED_TOL * tol, share * moved)
 
     # -- deciding -----------------------------------------------------------------------------------------------------
 
@@ -372,12 +373,15 @@ class Engine:
         if self.limits.bond is not None and p.level.bond < self.limits.bond:
             level = dataclasses.replace(p.level, bond=self.limits.bond)
             return (*self._refine(iterate, p, level), None)
-        return self._act(iterate, p, self._decide(p))
+        return self._act(iterate, p, self._decide(iterate, p))
 
-    def _decide(self, p: Progress) -> Action:
-        matching = {n: self._matching(p, n) for n in PARTS}
+    def _decide(self, iterate: Iterate, p: Progress) -> Action:
+        known = {n: matching(p, n) or REFERENCE + n in iterate.arrays for n in PARTS}
         assert p.main is not None
-        return decide(p.main, self.limits, p.parts, p.clean, matching, p.wandering)
+        action = decide(p.main, self.limits, p.parts, p.clean, known, p.wandering, self.separable)
+        if action.converged and self.separable and self.limits.split and time_step_is_stale(p):
+            return Action("companion", dataclasses.replace(p.main, dt=2 * p.main.dt), "time step")
+        return action
 
     def _act(self, iterate: Iterate, p: Progress, action: Action) -> tuple[Iterate, Progress, Status | None]:
         if action.kind == "finish":
@@ -401,7 +405,9 @@ class Engine:
         state = self._main_state(iterate)
         if level.bond != p.level.bond or self._use_svd:
             state = self._fit(state, level.bond, iterate.step)
-        p.relaxation = self._record(level, p.relaxation)
+        p.relaxation = self._record(level, p.relaxation, refined=stage > 1 and self._quick(p))
+        if p.weight is not None:  # discarded weights go with dt^2, and fall with the bond dimension
+            p.weight *= (level.dt / p.level.dt) ** 2 if level.bond == p.level.bond else 0.1
         p.level, p.stage, p.role, p.since, p.target = level, stage, "main", 0, None
         p.parts["relaxation"], p.wandering = None, False
         return dataclasses.replace(iterate, state=state), p
@@ -410,12 +416,17 @@ class Engine:
         """The main state becomes the companion of its refinement."""
         name = "truncation" if level.bond != p.level.bond else "time step"
         arrays, companions = dict(iterate.arrays), dict(iterate.companions)
+        if name == "truncation":
+            before = p.parts[name] if matching(p, name) else None
+            p.weights["difference"] = (before or 0.0) / p.weights.get(name, 1.0)
+            p.weights.pop("least", None)
         arrays[f"profile {name}"] = arrays["profile main"]
         p.levels[name], p.reference = p.level, name
-        weight = 2.0 if name == "truncation" else time_step_weight(level.dt, p.level.dt, level.order)
-        p.weights[name] = weight
+        weight = 2.0 if name == "truncation" else time_step_weight(level.dt, p.level.dt, level.order, p.level.order)
+        weight = p.weights[name] = self._cautious(p, weight)
         companions[name] = (iterate.state, weight)
         companions.pop("relaxation", None)
+        keep_references(iterate, p, name, arrays, companions)
         if name == "truncation":
             p.weights["discarded"] = (p.total_weight or 0.0) / p.level.dt**2
         iterate = dataclasses.replace(iterate, arrays=arrays, companions=companions)
@@ -426,6 +437,8 @@ class Engine:
         state = self._fit(self._main_state(iterate), level.bond, iterate.step)
         arrays, companions = dict(iterate.arrays), dict(iterate.companions)
         arrays[f"profile {name}"] = arrays["profile"] = arrays["profile main"]
+        arrays.pop(REFERENCE + name, None)
+        companions.pop(REFERENCE + name, None)
         assert p.main is not None
         weight = 2.0 if name == "truncation" else time_step_weight(p.main.dt, level.dt, level.order)
         p.levels[name], p.weights[name] = level, weight
@@ -440,10 +453,14 @@ class Engine:
         arrays[f"profile {name}"] = arrays["profile"]
         assert p.main is not None
         if name == "truncation":
+            p.weights["difference"] = 0.0
             p.weights["discarded"] = (p.total_weight or 0.0) / p.level.dt**2
-            p.weights[name] = truncation_weight((p.main_weight or 0.0) / p.main.dt**2, p.weights["discarded"])
+            weight = truncation_weight((p.main_weight or 0.0) / p.main.dt**2, p.weights["discarded"])
+            # evolved from the main state, which it may remember, and nothing shows how differences fall
+            p.weights["least"] = 2.0 if self.separable else SLOW_DECAY
+            p.weights[name] = self._cautious(p, max(weight, p.weights["least"]))
         else:
-            p.weights[name] = time_step_weight(p.main.dt, p.level.dt, p.level.order)
+            p.weights[name] = self._cautious(p, time_step_weight(p.main.dt, p.level.dt, p.level.order))
         companions[name] = (companions[name][0], p.weights[name])
         p.parts[name] = p.weights[name] * difference(arrays["profile main"], arrays["profile"])
         p.levels[name] = p.level
@@ -452,7 +469,7 @@ class Engine:
         p.role, p.level, p.since, p.attempts = "main", p.main, 0, 0
         p.relaxation = self._record(p.level, p.relaxation)
         iterate = dataclasses.replace(iterate, arrays=arrays, companions=companions)
-        return self._act(iterate, p, self._decide(p))
+        return self._act(iterate, p, self._decide(iterate, p))
 
     # -- words --------------------------------------------------------------------------------------------------------
 
@@ -468,32 +485,7 @@ class Engine:
         }
 
     def _message(self, p: Progress) -> str:
-        drift = f"{p.relaxation.drifts[-1] / p.relaxation.interval:.1e}" if p.relaxation.drifts else "-"
-        error = p.error
-        text = f"t = {p.time:.4g}, dt = {p.level.dt:.3g}, bond {p.level.bond}, drift {drift}"
-        if p.role != "main":
-            text += f", companion for the {p.role} error"
-        return text + (f", error {error:.1e}" if error is not None and math.isfinite(error) else "")
+        return p.message()
 
     def _fraction(self, p: Progress) -> float | None:
-        error = sum(v if v is not None else math.inf for v in (p.parts[k] for k in PARTS))  # relaxation comes and goes
-        if not math.isfinite(error) or error <= 0:
-            return 0.05 if p.stage else 0.0
-        return float(min(0.99, max(0.05, math.log(error) / math.log(self.limits.tol)))) if self.limits.tol < 1 else None
-
-
-def _take_out(iterate: Iterate) -> tuple[Iterate, MPOState | None, np.ndarray | None]:
-    """Return the iterate without the state inside an unfinished step, that state, and the weights cut so far."""
-    if WITHIN not in iterate.companions:
-        return iterate, None, None
-    companions, arrays = dict(iterate.companions), dict(iterate.arrays)
-    inner, cut = companions.pop(WITHIN)[0], arrays.pop(CUT, None)
-    assert isinstance(inner, MPOState)
-    return dataclasses.replace(iterate, companions=companions, arrays=arrays), inner, cut
-
-
-def _unpacked(state: MPOState) -> tuple[list[np.ndarray], list[int], int]:
-    """Return tensors, dimensions and centre, the latter at the left end if the state has none."""
-    if state.centre is None:
-        state = state.canonicalise(0)
-    return list(state.tensors), [t.shape[1] for t in state.tensors], state.centre or 0
+        return p.fraction(self.limits.tol)

@@ -26,6 +26,8 @@ __all__ = ["Parity", "find_parity"]
 Tensors = list[np.ndarray]
 # Part outside the sector, relative in norm, that is put down to rounding errors.
 OUTSIDE = 1e-12
+# Gates in blocks are kept between runs of passes up to this size in bytes.
+LARGEST_KEPT = 2**24
 # Share of the leading Schmidt values that decides how a bond is divided: the last ones of a sector may be missing.
 LEADING = 0.75
 
@@ -42,6 +44,7 @@ class Parity:
 
     labels: tuple[np.ndarray, ...]
     _blocks: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    _tables: dict[int, tuple[Sequence[Pass], tuple[np.ndarray, np.ndarray]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._sorted = [np.argsort(x, kind="stable") for x in self.labels]
@@ -89,14 +92,26 @@ class Parity:
         How a bond is divided into even and odd follows from its leading Schmidt values.  New directions are random
         orthonormal ones of weight zero.  None if the state has a part outside the sector.
         """
+        found = self._graded(tensors)
+        if found is None:
+            return None
+        train, labels, spectra = self._schmidt_left(*found)
+        split = self._divide(spectra, bonds)
+        if all(len(spectra[k][s]) <= split[k, s] for k in range(1, len(train)) for s in (0, 1)):
+            train, labels = self._orthonormal_right(train, labels)
+        else:
+            train, labels = self._cut_right(train, labels, split)
+        return self._padded_left(train, labels, split, seed)
+
+    def _graded(self, tensors: Sequence[np.ndarray]) -> tuple[Tensors, list[np.ndarray]] | None:
+        """Return the state as a graded train with its centre at the right end, and the labels of the bonds."""
+        for end in (0, len(tensors) - 1):
+            known = self.bonds(tensors, end)
+            if known is not None:
+                return self._orthonormal_right(list(tensors), [np.repeat([0, 1], m) for m in known])
         train, labels = self._orthonormal_right(*self._doubled(tensors, 0))
         outside = np.linalg.norm(self._orthonormal_right(*self._doubled(tensors, 1))[0][-1])
-        if not outside <= OUTSIDE * np.linalg.norm(train[-1]):
-            return None
-        train, labels, spectra = self._schmidt_left(train, labels)
-        split = self._divide(spectra, bonds)
-        train, labels = self._cut_right(train, labels, split)
-        return self._padded_left(train, labels, split, seed)
+        return (train, labels) if outside <= OUTSIDE * np.linalg.norm(train[-1]) else None
 
     def _doubled(self, tensors: Sequence[np.ndarray], total: int) -> tuple[Tensors, list[np.ndarray]]:
         """Return the part of a total label, each bond taken twice: once for strings so far even, once odd."""
@@ -245,7 +260,7 @@ class Parity:
         ]
         starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
         data = np.concatenate([self._stored(tensors[k], m, k, right=k < centre or k == centre == 0) for k in range(L)])
-        gates, table = self._gate_table(passes)
+        gates, table = self._kept_table(passes)
         seen = np.zeros(L - 1) if weights is None else weights
         try:
             carry, _ = blocks.compiled()
@@ -287,6 +302,17 @@ class Parity:
             t[_part(outer, s), n0:, _part(inner, 1 - s)] = block[:, n0 * inner[s] :].reshape(outer[s], n1, inner[1 - s])
         t = t[:, np.argsort(self._sorted[k])]
         return np.ascontiguousarray(t.transpose(2, 1, 0)) if right else t
+
+    def _kept_table(self, passes: Sequence[Pass]) -> tuple[np.ndarray, np.ndarray]:
+        """Return :meth:`_gate_table`, kept for lists of passes that come again."""
+        if id(passes) in self._tables and self._tables[id(passes)][0] is passes:
+            return self._tables[id(passes)][1]
+        if len(self._tables) > 8:
+            self._tables.clear()
+        found = self._gate_table(passes)
+        if found[0].nbytes < LARGEST_KEPT:
+            self._tables[id(passes)] = passes, found
+        return found
 
     def _gate_table(self, passes: Sequence[Pass]) -> tuple[np.ndarray, np.ndarray]:
         """Return all gates in blocks, and where those of every pass and bond begin (-1: none)."""

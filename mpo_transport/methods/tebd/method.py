@@ -18,6 +18,10 @@ from ...states.base import check_initial
 from ...superoperator.mpo import lindbladian_mpo
 from ..base import Diagnostics, Estimate, Iterate, Method, Support, register_method
 from . import blocks
+from .charges import Charges
+from .charges_engine import ChargeEngine
+from .charges_model import ChargeModel, charge_model
+from .charges_plan import ChargePlan
 from .engine import Engine, Progress
 from .evolve import Evolution
 from .graded import Parity, find_parity
@@ -33,6 +37,7 @@ from .plan import (
 )
 from .schedule import Limits
 from .splitting import ORDERS
+from .stretches import hidden_rate
 
 __all__ = ["TEBD", "TEBDWork"]
 
@@ -44,7 +49,12 @@ DEFAULT_TIME = 2e5
 SPEED = 1.5e10
 # The same, counted as if dense, where blocks of a parity are likely (whether there is one is not yet known).
 BLOCK_SPEED = 4e10
-LAYOUTS = ("auto", "dense", "z2")
+# Tolerance below which order 6 needs fewer layers than order 4, and the Lambda dt from which on it is used.
+ORDER_6_BELOW = 1e-7
+HIGH_ORDER_STEP = 2.0
+LAYOUTS = ("auto", "dense", "z2", "u1")
+# Local dimension from which blocks of a U(1) charge are taken by themselves.
+CHARGES_FROM = 6
 
 
 @dataclass
@@ -78,16 +88,19 @@ class TEBD(Method):
         Time step (unit: 1/energy, hbar = 1).  None: automatic.  With ``dt`` and ``max_bond`` both given the steady
         state of exactly these two is returned, with the estimate of its error.
     order
-        Order of the splitting, 2 or 4 (Blanes and Moan, J. Comput. Appl. Math. 142, 313 (2002)).
+        Order of the splitting, 2, 4 or 6 (Blanes and Moan, J. Comput. Appl. Math. 142, 313 (2002)).  None: 4, or 6 for
+        steady states to better than 1e-7 with an automatic step.
     max_time
         Largest simulated time of a search for the steady state.
     iterations
         Passes of the range finder per truncation, 1 or 2 (None: 2 where weight is being discarded).
     initial_bond
-        Bond dimension of the first stages.
+        Bond dimension of the first stages.  None: 8, or 12 for tolerances below 1e-3.
     layout
         "z2": tensors in blocks of a weak parity that the Hermitian basis shows (nearest neighbours of an open chain);
-        "dense": without; "auto": in blocks where possible and numba (extra ``fast``) is there to compile them.
+        "u1": steady states in blocks of the charge n - n', for large local dimension (nearest neighbours of an open
+        chain that conserve the sum of all N, jumps on single sites); "dense": without; "auto": in blocks of a charge
+        from d = 6 on, in blocks of a parity where possible and numba (extra ``fast``) is there to compile them.
 
     Raises
     ------
@@ -100,8 +113,8 @@ class TEBD(Method):
 
     Examples
     --------
-    >>> TEBD(max_bond=32)
-    TEBD(max_bond=32, cutoff=None, dt=None, order=4, max_time=None, iterations=None, initial_bond=8, layout='auto')
+    >>> TEBD(max_bond=32).max_bond, TEBD().first_bond(1e-6), TEBD().splitting_order(1e-6)
+    (32, 12, 4)
     """
 
     name: ClassVar[str] = "TEBD"
@@ -110,10 +123,10 @@ class TEBD(Method):
     max_bond: int | None = None
     cutoff: float | None = None
     dt: float | None = None
-    order: int = 4
+    order: int | None = None
     max_time: float | None = None
     iterations: int | None = None
-    initial_bond: int = 8
+    initial_bond: int | None = None
     layout: str = "auto"
 
     def __post_init__(self) -> None:
@@ -121,10 +134,8 @@ class TEBD(Method):
         _integer("initial_bond", self.initial_bond, 1)
         _positive("dt", self.dt)
         _positive("max_time", self.max_time)
-        if self.initial_bond is None:
-            raise InputError("Argument `initial_bond` must be an integer >= 1, but is None.", field="initial_bond")
-        if isinstance(self.order, bool) or not isinstance(self.order, numbers.Integral) or self.order not in ORDERS:
-            raise InputError(f"Argument `order` must be 2 or 4, but is {self.order!r}.", field="order")
+        if self.order is not None and not (_is_number(self.order) and self.order in ORDERS):
+            raise InputError(f"Argument `order` must be 2, 4, 6 or None, but is {self.order!r}.", field="order")
         if isinstance(self.iterations, (bool, float)) or self.iterations not in (None, 1, 2):
             raise InputError(
                 f"Argument `iterations` must be 1, 2 or None, but is {self.iterations!r}.", field="iterations"
@@ -144,6 +155,11 @@ class TEBD(Method):
             return Support(
                 False, "TEBD needs sites of finite dimension; give `levels` a number (for example levels=4)."
             )
+        charges = self._charges(model, task)
+        if isinstance(charges, ChargeModel):
+            return Support(True, "hopping and jumps conserve the charge n - n', whose blocks need no gates.")
+        if self.layout == "u1" and task == "steady_state":
+            return Support(False, f'the layout "u1" does not fit: {charges}.')
         size, sites = gate_bytes(model)
         if size > LARGEST_GATES:
             return Support(False, gate_refusal(size, sites))
@@ -158,7 +174,10 @@ class TEBD(Method):
         exact = max((min(math.prod(legs[:k]), math.prod(legs[k:])) for k in range(1, L)), default=1.0)
         geometry = build_geometry(model)
         digits = max(-math.log10(tol), 2.0)
-        guess = min(max(self.initial_bond, 22 * 1.2 ** (digits - 3)), DEFAULT_MAX_BOND)
+        guess = min(max(self.first_bond(tol), 22 * 1.2 ** (digits - 3)), DEFAULT_MAX_BOND)
+        if self.dt and self.max_bond:  # exactly these are used
+            guess = self.max_bond
+        guess = max(guess, self.initial_bond or 0)
         bond = min(float(min(self.max_bond or math.inf, guess)), exact)
         window = local**2 if model.is_nearest_neighbour and not model.lattice.periodic else local**3
         window = max(local**2, min(window, LARGEST_WINDOW)) if L > 1 else local
@@ -166,10 +185,23 @@ class TEBD(Method):
         block = 8.0 * window * bond**2
         # eight different fractions of a step, on the left end, in the bulk and on the right end
         gates = 8 * min(max(L - 1, 1), 3) * gate_bytes(model)[0]
-        flops = _steps_foreseen(model, digits) * geometry.flops_per_step(math.ceil(bond), self.order, 1)
+        flops = _steps_foreseen(model, digits) * geometry.flops_per_step(math.ceil(bond), self.splitting_order(tol), 1)
+        charges = self._charges(model, "steady_state")
+        if isinstance(charges, ChargeModel):
+            size = 8.0 * L * local * bond**2
+            work = ChargePlan(model.lattice, charges).flops_per_step(math.ceil(bond), self.splitting_order(tol), 1)
+            return Estimate(12 * size, _steps_foreseen(model, digits) * work / SPEED, f"bond dimension {bond:.0f}")
         near = geometry.kind == "layers" and all(op.stop - op.start == 1 for ops in geometry.ops for op in ops)
         speed = BLOCK_SPEED if near and self.layout != "dense" and self.cutoff is None else SPEED
         return Estimate(6 * state + 6 * block + gates, flops / speed, f"bond dimension {bond:.0f}")
+
+    def splitting_order(self, tol: float) -> int:
+        """Return the order of the splitting for steady states: 6 only at the short steps of small tolerances."""
+        return self.order or (4 if tol >= ORDER_6_BELOW or self.dt is not None else 6)
+
+    def first_bond(self, tol: float) -> int:
+        """Return the bond dimension of the first stages."""
+        return self.initial_bond or (8 if tol >= 1e-3 else 12)
 
     def prepare(self, model: Lindbladian, *, tol: float, seed: int, task: str = "steady_state") -> TEBDWork:
         support = self.supports(model, task)
@@ -177,10 +209,12 @@ class TEBD(Method):
             raise NotSupportedError(f"Method tebd does not support this model: {support.reason}", field="method")
         if not _is_number(tol) or tol <= 0:
             raise InputError(f"Argument `tol` must be a finite number > 0, but is {tol!r}.", field="tol")
-        plan = build_plan(model)
+        charges = self._charges(model, task)
+        plan: Any = ChargePlan(model.lattice, charges) if isinstance(charges, ChargeModel) else build_plan(model)
         max_bond = self.max_bond or DEFAULT_MAX_BOND
         exact = max(plan.bond_bounds(10**9))
         rate = plan.rate or 1.0
+        order = self.splitting_order(tol)
         limits = Limits(
             tol=tol,
             dt=self.dt,
@@ -189,21 +223,32 @@ class TEBD(Method):
             exact_bond=exact,
             split=plan.kind != "exact",
             min_dt=0.02 / rate,
+            final_order=order,
+            final_dt=HIGH_ORDER_STEP / rate,
         )
-        engine = Engine(
+        layout: Any = Charges(charges) if isinstance(charges, ChargeModel) else self._parity(plan)
+        engine = (ChargeEngine if isinstance(layout, Charges) else Engine)(
             model,
             plan,
             limits,
-            self.order,
-            self.initial_bond,
+            order if self.dt else min(order, 4),
+            self.first_bond(tol),
             self.cutoff,
             self.iterations,
             self.max_time or DEFAULT_TIME / rate,
             int(seed),
-            self._parity(plan),
+            layout,
+            hidden_rate(model, rate) if task == "steady_state" else None,
         )
-        evolution = Evolution(model, plan, tol, self.order, self.dt, max_bond, self.cutoff)
+        evolution = Evolution(model, plan, tol, self.order or 4, self.dt, max_bond, self.cutoff)
         return TEBDWork(model, task, engine, evolution)
+
+    def _charges(self, model: Lindbladian, task: str) -> ChargeModel | str:
+        """Return the model in blocks of a charge where this layout is wanted, else why not."""
+        wanted = self.layout == "u1" or (self.layout == "auto" and max(model.lattice.dims) >= CHARGES_FROM)
+        if not wanted or task != "steady_state" or self.cutoff is not None:
+            return "it is for steady states without `cutoff`"
+        return charge_model(model)
 
     def _parity(self, plan: Plan) -> Parity | None:
         """Return the parity of the layout in blocks, None for the dense one."""
@@ -225,6 +270,8 @@ class TEBD(Method):
     def start(self, work: TEBDWork, initial: Any) -> Iterate:
         if work.task == "evolve" and initial is None:
             raise InputError("Argument `initial` is needed for a time evolution.", field="initial")
+        if initial is None and isinstance(work.engine, ChargeEngine):
+            return work.engine.grown_start() or work.engine.begin(work.engine.product_start(), coarse=True)
         state = _initial_state(work.model, "mixed" if initial is None else initial)
         if work.task == "evolve":
             return work.evolution.begin(state)
@@ -259,7 +306,7 @@ class TEBD(Method):
             saturated=bool(bond >= limit.max_bond and bond < limit.exact_bond and weight > 0),
             error_estimate=p.error,
             error_parts=parts,
-            notes=(*_symmetry_notes(work.model), *_level_notes(p, parity is not None and parity.holds(state))),
+            notes=(*_symmetry_notes(work.model), *_level_notes(p, parity if parity and parity.holds(state) else None)),
         )
 
 
@@ -274,12 +321,13 @@ def _steps_foreseen(model: Lindbladian, digits: float) -> float:
     return 180.0 * 10 ** ((digits - 3) / 6) * travel
 
 
-def _level_notes(p: Progress, graded: bool) -> tuple[str, ...]:
+def _level_notes(p: Progress, layout: Parity | Charges | None) -> tuple[str, ...]:
     if p.main is None:
         return ()
-    layout = f", Z2 blocks ({blocks.compiled()[1] or 'not compiled'})" if graded else ""
+    name = "U(1) charge" if isinstance(layout, Charges) else "Z2"
+    text = f", {name} blocks ({blocks.compiled()[1] or 'not compiled'})" if layout is not None else ""
     level = f"order {p.main.order}, dt = {p.main.dt:.4g}, bond dimension {p.main.bond}"
-    return (f"{level}, simulated time {p.time:.4g}{layout}.",)
+    return (f"{level}, simulated time {p.time:.4g}{text}.",)
 
 
 def _symmetry_notes(model: Lindbladian) -> tuple[str, ...]:

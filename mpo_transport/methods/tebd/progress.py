@@ -71,3 +71,21 @@ class Progress:
         """Sum of the known parts of the error, None while one is missing."""
         values = list(self.parts.values())
         return None if any(v is None for v in values) else float(sum(v or 0.0 for v in values))
+
+    def message(self) -> str:
+        """Return a line for whoever watches."""
+        r = self.relaxation
+        drift = f"{r.drifts[-1] / r.interval:.1e}" if r.drifts else "-"
+        error = self.error
+        text = f"t = {self.time:.4g}, dt = {self.level.dt:.3g}, bond {self.level.bond}, drift {drift}"
+        if self.role != "main":
+            text += f", companion for the {self.role} error"
+        return text + (f", error {error:.1e}" if error is not None and math.isfinite(error) else "")
+
+    def fraction(self, tol: float) -> float | None:
+        """Return the part of the digits that is reached."""
+        # relaxation comes and goes
+        error = sum(v if v is not None else math.inf for v in (self.parts[k] for k in PARTS))
+        if not math.isfinite(error) or error <= 0:
+            return 0.05 if self.stage else 0.0
+        return float(min(0.99, max(0.05, math.log(error) / math.log(tol)))) if tol < 1 else None

@@ -4,8 +4,8 @@ The error of a state reached with time step dt and bond dimension chi has three 
 two states:
 
     time step     2 |x(2 dt) - x(dt)| / (2^p - 1), p a little below the order of the splitting,
-    truncation    kappa |x(chi') - x(chi)|, chi' < chi, kappa = 2 r/(1 - r) within [1, 2], r = sqrt(w/w') from the
-                  discarded weights w,
+    truncation    kappa |x(chi') - x(chi)|, chi' < chi, kappa = 2 r/(1 - r) within [0.8, 2], r = sqrt(w/w') from the
+                  discarded weights w (down to 0.4 where the differences were seen to fall as fast),
     relaxation    2.5 D r/(1 - r), D the last drift and r the ratio of successive drifts.
 
 The largest part is refined first: dt is shortened, chi enlarged, or time goes on.
@@ -22,19 +22,29 @@ from typing import Any
 
 __all__ = ["Action", "Level", "Limits", "Relaxation", "decide", "next_bond", "time_step_weight", "truncation_weight"]
 
-# Parts of the tolerance granted to the time step and to truncation.
+# Parts of the tolerance granted to the time step and to truncation where each is measured with the other as it is.
 SHARE = 0.4
+# Where they are measured one after the other (separable): the part of truncation, and of both together; time steps
+# can be chosen at will, bond dimensions cannot.
+BOND_SHARE, BOTH_SHARES, LEAST_SHARE = 0.6, 0.85, 0.25
+# What an order-4 step of 8/Lambda usually costs in accuracy: only to guess the first shortening.
+GUESS = 1e-3
+# A time step is never shortened by less than this factor: a small difference of steps says little.
+LONGEST = 0.55
 # Below this share of the tolerance for both of them only relaxation is missing.
 NEARLY = 0.9
 # Bond dimensions tried: 8, 12, 16, 24, 32, 48, ...
 _GROWTH = 1.5
 # Effective order of convergence of the splittings at useful steps (measured between 3.3 and 5 for order 4).
-_EFFECTIVE_ORDER = {2: 1.8, 4: 3.3}
+_EFFECTIVE_ORDER = {2: 1.8, 4: 3.3, 6: 5.0}
 # Safety factor of the time-step part: steps of practical size are not quite asymptotic.
 SAFETY = 2.0
 # The same for relaxation: the ratio of drifts says little about modes that oscillate or have only begun to show, and
 # the drift is measured on basis operators, whose combinations may lie further off.
 RELAXATION_SAFETY = 2.5
+# Error of a state, in units of its difference from one with a smaller bond dimension, that is claimed at least; and
+# where the difference before this one shows how fast they fall.
+USUAL_WEIGHT, LEAST_WEIGHT = 0.8, 0.4
 # A state that improves no more after this many checks wanders: by truncation, if its unrest is at most NOISE sqrt(w).
 PATIENCE = 8
 LAST_PATIENCE = 40
@@ -60,7 +70,8 @@ class Limits:
 
     ``dt`` and ``bond`` are values fixed by the user or None; ``max_bond`` the largest useful or allowed bond dimension;
     ``exact_bond`` the one beyond which nothing is truncated; ``split`` whether there is a splitting error at all;
-    ``min_dt`` the shortest step worth trying.
+    ``min_dt`` the shortest step worth trying.  Steps of at most ``final_dt`` are taken in ``final_order``, if that is
+    higher than the order of the longer ones.
     """
 
     tol: float
@@ -70,6 +81,8 @@ class Limits:
     exact_bond: int
     split: bool
     min_dt: float = 0.0
+    final_order: int = 0
+    final_dt: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -104,20 +117,29 @@ def previous_bond(bond: int) -> int:
     return max(1, math.ceil(bond / _GROWTH) if bond > 2 else bond - 1)
 
 
-def time_step_weight(dt: float, coarser: float, order: int) -> float:
-    """Return the factor that turns |x(coarser) - x(dt)| into the error at dt."""
+def time_step_weight(dt: float, coarser: float, order: int, coarser_order: int | None = None) -> float:
+    """Return the factor that turns |x(coarser) - x(dt)| into the error at dt.
+
+    The coarser step may be of lower order, ``coarser_order``.
+    """
+    if coarser_order is not None and coarser_order < order:
+        return SAFETY * (dt / coarser) ** _EFFECTIVE_ORDER[order]
     return SAFETY / ((coarser / dt) ** _EFFECTIVE_ORDER[order] - 1.0)
 
 
-def truncation_weight(discarded: float, coarser: float) -> float:
+def truncation_weight(discarded: float, coarser: float, ratio: float | None = None) -> float:
     """Return the factor kappa that turns |x(smaller chi) - x(chi)| into the error at chi.
 
-    The arguments are the weights discarded in a step, divided by dt^2.
+    The first arguments are the weights discarded in a step, divided by dt^2.  ``ratio`` is that of this difference to
+    the one before it: only where it is known to fall, kappa may be below 0.8.
     """
     if not coarser > 0:
         return 2.0
-    ratio = min(math.sqrt(max(discarded, 0.0) / coarser), 0.5)
-    return min(max(2 * ratio / (1 - ratio), 1.0), 2.0)
+    least = USUAL_WEIGHT
+    if ratio is not None and ratio < 1:
+        least = min(max(2 * ratio / (1 - ratio), LEAST_WEIGHT), USUAL_WEIGHT)
+    r = min(math.sqrt(max(discarded, 0.0) / coarser), 0.5)
+    return min(max(2 * r / (1 - r), least), 2.0)
 
 
 @dataclass
@@ -230,6 +252,7 @@ def decide(
     clean: Mapping[str, float | None],
     matching: Mapping[str, bool],
     wandering: bool = False,
+    separable: bool = False,
 ) -> Action:
     """Return the next action after the main state has relaxed at ``level``.
 
@@ -244,6 +267,9 @@ def decide(
         Whether the companion of a part still differs from the main state in nothing else.
     wandering
         Whether the main state has stopped relaxing: its unrest ("relaxation") is then due to truncation.
+    separable
+        Whether parts stay what they were measured to be when the other parameter is refined later: then the bond
+        dimension is found first, at long steps.
     """
     tol = limits.tol
     dt_part = _part("time step", parts, clean) if limits.split else 0.0
@@ -259,7 +285,7 @@ def decide(
         return Action("relax")  # cheaper than any refinement
     if math.isinf(bond_part) and not _can_grow(level, limits):
         return Action("companion", _coarser(level, "truncation"), "truncation")
-    refinement = _refinement(level, limits, dt_part, bond_part)
+    refinement = _refinement(level, limits, dt_part, bond_part, separable)
     if refinement is not None:
         return refinement
     for name, value in (("time step", dt_part), ("truncation", bond_part)):
@@ -267,6 +293,10 @@ def decide(
             return Action("companion", _coarser(level, name), name)
     if not wandering and relaxation > 0.1 * tol and relaxation > 0.1 * (dt_part + bond_part):
         return Action("relax")
+    if separable and (bond_part >= dt_part or level.dt <= limits.min_dt) and _can_grow(level, limits):
+        return Action("refine", dataclasses.replace(level, bond=next_bond(level.bond, limits.max_bond)))
+    if separable and dt_part > 0 and limits.dt is None and level.dt > limits.min_dt and bond_part < SHARE * tol:
+        return Action("refine", dataclasses.replace(level, dt=level.dt * LONGEST))
     return Action("finish", converged=False, truncated=bond_part > SHARE * tol and bond_part >= dt_part)
 
 
@@ -277,22 +307,45 @@ def _part(name: str, parts: Mapping[str, float | None], clean: Mapping[str, floa
     return now if then is None else min(now, then)
 
 
-def _refinement(level: Level, limits: Limits, dt_part: float, bond_part: float) -> Action | None:
-    budget = SHARE * limits.tol
+def _refinement(level: Level, limits: Limits, dt_part: float, bond_part: float, separable: bool) -> Action | None:
+    budget = bond_budget = SHARE * limits.tol
+    if separable:
+        bond_budget = BOND_SHARE * limits.tol
+        budget = max(BOTH_SHARES * limits.tol - bond_part, LEAST_SHARE * limits.tol)
     can_grow = _can_grow(level, limits)
     can_shorten = limits.dt is None and level.dt > limits.min_dt
     # neither parameter is refined far beyond the limit that the other one sets
-    grow = can_grow and bond_part > (budget if can_shorten else max(budget, 0.3 * _finite(dt_part)))
+    grow = can_grow and bond_part > (bond_budget if can_shorten else max(bond_budget, 0.3 * _finite(dt_part)))
     stuck = math.isfinite(bond_part) and not can_grow
-    shorten = can_shorten and dt_part > (max(budget, 0.3 * bond_part) if stuck else budget)
-    if grow and (bond_part >= dt_part or not shorten):
+    wanted = max(budget, 0.3 * bond_part) if stuck else budget
+    shorten = can_shorten and dt_part > wanted
+    if separable:  # one shorter step to know its error, then the bond dimension, then the final step
+        first = not shorten or math.isfinite(dt_part)
+    else:
+        first = bond_part >= dt_part or not shorten
+    if grow and first:
         return Action("refine", dataclasses.replace(level, bond=next_bond(level.bond, limits.max_bond)))
     if shorten:
-        factor = 0.5
-        if math.isfinite(dt_part):
-            factor = min(max((0.5 * budget / dt_part) ** (1 / level.order), 0.4), 0.75)
-        return Action("refine", dataclasses.replace(level, dt=level.dt * factor))
+        factor = _shortening(level, dt_part, wanted) if separable else _cautious(level, dt_part, budget)
+        shorter = dataclasses.replace(level, dt=level.dt * factor)
+        if level.order < limits.final_order and shorter.dt <= limits.final_dt:
+            shorter = Level(min(limits.final_dt, LONGEST * level.dt), limits.final_order, level.bond)
+        return Action("refine", shorter)
     return None
+
+
+def _cautious(level: Level, dt_part: float, budget: float) -> float:
+    if math.isinf(dt_part):
+        return 0.5
+    return float(min(max((0.5 * budget / dt_part) ** (1 / level.order), 0.4), 0.75))
+
+
+def _shortening(level: Level, dt_part: float, budget: float) -> float:
+    """Return the factor on the time step that should bring the claim just below the budget."""
+    if math.isinf(dt_part):
+        return float(min(max((budget / GUESS) ** (1 / level.order), 0.4), 0.5))
+    ratio = (1 + dt_part / (0.9 * budget)) ** (1 / (_EFFECTIVE_ORDER[level.order] + 0.3))
+    return float(min(max(1 / ratio, 0.25 if level.order < 6 else 0.45), LONGEST))
 
 
 def _can_grow(level: Level, limits: Limits) -> bool:

@@ -29,11 +29,14 @@ from .lattice import Chain, Graph
 from .methods import (
     TEBD,
     ChainGrowth,
+    CholeskyGrowth,
+    ClosedHierarchy,
     ClusterMeanField,
     ExactDiag,
     Gaussian,
     ImplicitSweeps,
     InfiniteTEBD,
+    LocalDivergence,
     Trajectories,
 )
 from .model import Bath, CurrentKind, Jump, Lindbladian
@@ -56,6 +59,8 @@ __all__ = [
     "Chain",
     "Checkpoint",
     "ChainGrowth",
+    "CholeskyGrowth",
+    "ClosedHierarchy",
     "ClusterMeanField",
     "ClusterState",
     "ConvergenceError",
@@ -76,6 +81,7 @@ __all__ = [
     "InsufficientMemoryError",
     "Jump",
     "Lindbladian",
+    "LocalDivergence",
     "LocalSpace",
     "MPOState",
     "MpoTransportError",

@@ -205,7 +205,7 @@ def crosscheck(
             field="methods",
         )
     named = _named(default_observables(model) if observables is None else observables)
-    rows = [_row(model, m, named, tol, seed) for m in chosen]
+    rows = [_row(model, m, named, tol, seed, by_name=methods is not None) for m in chosen]
     base = _reference(rows)
     if base is None:
         reasons = "; ".join(f"{r.label}: {r.reason or r.status}" for r in rows)
@@ -243,12 +243,18 @@ def _named(observables: Sequence[Measurable] | Mapping[str, Measurable]) -> dict
 
 
 def _row(
-    model: Lindbladian, method: Method, observables: Mapping[str, Measurable], tol: float, seed: int | None
+    model: Lindbladian,
+    method: Method,
+    observables: Mapping[str, Measurable],
+    tol: float,
+    seed: int | None,
+    *,
+    by_name: bool,
 ) -> CrossCheckRow:
     label = _label(method)
     sampled = method.statistical and tol < _STATISTICAL_TOL
     tol = _STATISTICAL_TOL if sampled else tol
-    hopeless = method.unpromising(model) if method.supports(model) else ""
+    hopeless = method.unpromising(model) if not by_name and method.supports(model) else ""
     if hopeless:
         return CrossCheckRow(label, "not supported", hopeless)
     begin = time.process_time()

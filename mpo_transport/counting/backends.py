@@ -10,7 +10,7 @@ import numpy as np
 
 from ..dual.estimate import checked_bond
 from ..errors import ConvergenceError, InputError, InsufficientMemoryError, NotSupportedError
-from ..methods import TEBD, ExactDiag, Gaussian, Method
+from ..methods import TEBD, ExactDiag, Gaussian, HierarchyState, Method
 from ..model import Lindbladian
 from ..result import Result, Status
 from ..solve import choose_method, steady_state
@@ -22,11 +22,12 @@ from ..storage import model_digest
 from ..superoperator import quadratic_form
 from .exact import ExactCounting, sector_of_counting
 from .gaussian import GaussianCounting
+from .hierarchy import HierarchyCounting, exact_counting
 from .network import NetworkCounting
 
 __all__ = ["Backend", "Counter", "counter_for"]
 
-Backend = GaussianCounting | ExactCounting | NetworkCounting
+Backend = GaussianCounting | ExactCounting | NetworkCounting | HierarchyCounting
 
 # Exact counting is chosen up to this dimension of the Hilbert space and this many operators in the sector.
 COMFORTABLE_DIMENSION = 1024
@@ -80,9 +81,19 @@ def counter_for(
     solved = steady_state(model, method, tol=min(STATE_TOL, tol), on_failure="return", progress=False)
     if solved.status not in (Status.CONVERGED, Status.NOT_CONVERGED, Status.STALLED_BY_TRUNCATION):
         deliver(solved, "raise")
+    if isinstance(solved.state, HierarchyState):
+        return Counter(HierarchyCounting(model, table, solved.state), name, reason)
     if not isinstance(solved.state, MPOState):
         raise _cannot_count(name)
-    return Counter(NetworkCounting(model, table, solved.state, checked_bond(max_bond)), name, reason)
+    return Counter(_network(model, table, solved.state, max_bond), name, reason)
+
+
+def _network(
+    model: Lindbladian, table: np.ndarray, state: MPOState, max_bond: int | None
+) -> NetworkCounting | HierarchyCounting:
+    """Return exact duals of an exact state where they exist; a bond dimension asks for matrix products."""
+    exact = exact_counting(model, table, state) if max_bond is None else None
+    return NetworkCounting(model, table, state, checked_bond(max_bond)) if exact is None else exact
 
 
 def _chosen(model: Lindbladian, table: np.ndarray, tol: float) -> tuple[Any, str]:
@@ -134,8 +145,10 @@ def _of_result(model: Lindbladian, table: np.ndarray, method: Any, result: Any, 
             result=result,
         )
     name = type(result.method).__name__
+    if isinstance(result.state, HierarchyState):
+        return Counter(HierarchyCounting(model, table, result.state), name)
     if isinstance(result.state, MPOState):
-        return Counter(NetworkCounting(model, table, result.state, checked_bond(max_bond)), name)
+        return Counter(_network(model, table, result.state, max_bond), name)
     if isinstance(result.state, DenseState):
         return Counter(ExactCounting(model, table), name)
     if name == "Gaussian":

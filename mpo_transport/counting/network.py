@@ -11,7 +11,12 @@ where x_j is the answer of the state to the field of j.  For approximate answers
 
     K_ij = <J_ij> + (J_i|x_j) + (J_j|x_i) - (y_i|R_j) - (y_j|R_i)
 
-is wrong by the product of the errors of x_j and y_i.  (With x_j = 0 it is the formula of the adjoint problems alone.)
+is wrong by the product of the errors of x_j and y_i.  With x_j = 0 it is the formula of the adjoint problems alone,
+
+    K_ij = <J_ij> - (y_i| (J_j - <J_j>) x) - (y_j| (J_i - <J_i>) x),
+
+wrong by the error of the duals to first order; it is tried first, since duals of long chains are often of small bond
+dimension (four for the bath currents of the XX chain) where answers are not.
 If the state x itself is approximate, the first-order error (O_ij|dx) with the gradient of K_ij,
 
     O_ij = J_ij - J_j^T y_i - J_i^T y_j + <J_j> y_i + <J_i> y_j + (y_i|x) J_j + (y_j|x) J_i ,
@@ -27,8 +32,8 @@ from functools import cached_property
 import numpy as np
 
 from ..dual.base import Dual
-from ..dual.network import STEPS, NetworkDual, ladder, relax
-from ..dual.sweeps import DualProblem, DualVector
+from ..dual.network import TRUSTED, NetworkDual, error_of_ladder
+from ..methods.linear_sweeps import FIRST_STEP, DualProblem, DualVector, Relaxed, ladder, relax, restart_step
 from ..model import Lindbladian
 from ..observables.algebra import simplify
 from ..operators import OpSum
@@ -44,8 +49,8 @@ __all__ = ["NetworkCounting", "jump_mpo", "tilted_mpo"]
 NOISE = 1e-13
 # An answer with a smaller relative residual is exact for all purposes.
 EXACT = 1e-9
-# Bond dimension of the duals that weigh an error which is negligible anyway.
-SMALL = 16
+# Where the error estimate of duals alone is below this fraction of Poissonian noise, answers are not asked for.
+ENOUGH = 1e-6
 
 
 def _recycling_terms(model: Lindbladian, weights: np.ndarray) -> list[ProductTerm]:
@@ -105,9 +110,10 @@ class NetworkCounting:
         self.full = NetworkDual(model, state, max_bond)
         x = self.full.x
         self.image = self.full.operator.residual(x) * _norm(x.tensors)  # |L x|
-        settled = self.image <= EXACT * self.full.operator.typical_norm * _norm(x.tensors)
-        self.dual = NetworkDual(model, state, min(SMALL, self.full.max_bond)) if settled else self.full
+        self._size = self.full.operator.typical_norm * _norm(x.tensors)
+        self.dual = self.full
         self.residual = 0.0
+        self._levels: list[list[Relaxed]] = []
 
     @property
     def columns(self) -> int:
@@ -152,10 +158,12 @@ class NetworkCounting:
     def _first(self) -> list[tuple[float, Dual]]:
         """<J_i> in the state, and the dual of J_i."""
         out = []
+        self._levels = []
         for i in range(self.columns):
             operator = self._rates(self.table[:, i])
             value = self._value(self._train(operator))
             out.append((value, self.dual.solve(operator, value, 0.0)))
+            self._levels.append(self.dual.levels)
         return out
 
     def flows(self) -> tuple[np.ndarray, np.ndarray]:
@@ -197,10 +205,11 @@ class NetworkCounting:
         return out
 
     def _answer(self, problem: DualProblem) -> tuple[_Answer, _Answer]:
-        x = problem.start()
+        x, step = problem.start(), FIRST_STEP
         found: list[_Answer] = []
-        for level, bond in enumerate(ladder(self.full.max_bond)):
-            x = relax(problem, problem.enriched(x, bond), bond, STEPS if level == 0 else STEPS[-1:])
+        for bond in ladder(self.full.max_bond):
+            relaxed = relax(problem, problem.enriched(x, bond), bond, restart_step(step))
+            x, step = relaxed.y, relaxed.step
             rest = add_trains([problem.operator.apply(x), problem.b], [1.0, -1.0])
             rest = compress_train(rest, noise=NOISE).tensors
             size = _norm(rest) / max(problem.norm, 1e-300)
@@ -218,17 +227,52 @@ class NetworkCounting:
     def _entry(self, i: int, j: int) -> tuple[float, float]:
         own = self._train(self.activity(i, j))
         poisson = self._value(own)
+        value, error = self._by_duals(i, j, poisson)
+        if not error <= ENOUGH * max(self.scale(i), self.scale(j)):
+            other = self._by_answers(i, j, poisson)
+            value, error = other if not other[1] >= error else (value, error)
+        gradient = self._gradient(own, i, j)
+        mean = self._value(gradient)
+        problem = DualProblem(self.dual.adjoint, add_trains([gradient, self.dual.unit], [1.0, -mean]), self.dual.shift)
+        if self.image <= EXACT * self._size or problem.norm <= 1e-14 * max(abs(mean), abs(poisson), 1e-300):
+            return value, error + self._norm_of_dual(i, j) * self.image
+        corrected, more = self._weighed(self.dual.solve_problem(problem, mean, 0.0), mean)
+        return value + (corrected - mean), error + more
+
+    def _by_duals(self, i: int, j: int, poisson: float) -> tuple[float, float]:
+        """Return the noise from the duals alone, -(y_i| (J_j - <J_j>) x), and its error from those of several bonds."""
+        firsts = self._first
+        depth = min(len(self._levels[k]) for k in (i, j))
+        values, residuals = [], []
+        for level in range(-depth, 0):
+            y_i, y_j = self._levels[i][level], self._levels[j][level]
+            values.append(poisson + self._weighed_source(y_i.y, j) + self._weighed_source(y_j.y, i))
+            residuals.append(max(y_i.residual, y_j.residual))
+        if depth == 0:  # nothing fluctuates, or no dual was found
+            trivial = all(firsts[k][1].y is None for k in (i, j))
+            return poisson, 0.0 if trivial else np.inf
+        if depth == 1 or residuals[-1] > TRUSTED:
+            return values[-1], np.inf
+        return values[-1], error_of_ladder(poisson, values, residuals)
+
+    def _weighed_source(self, y: DualVector, j: int) -> float:
+        """Return -(y| (J_j - <J_j>) x)."""
+        mapping = self._maps[j]
+        if mapping is None:
+            return 0.0
+        x = self.dual.x
+        return self._first[j][0] * train_inner(y.tensors, x.tensors) - mapping.bilinear(y, x)
+
+    def _by_answers(self, i: int, j: int, poisson: float) -> tuple[float, float]:
+        """Return the noise from answers x_j and duals, and its error."""
         fine, coarse = (poisson + self._cross(i, j, which) + self._cross(j, i, which) for which in (1, 0))
         answers = [a for a in (self._answers[i], self._answers[j]) if a is not None]
         gained = max((min(1.0, 3 * a[1].relative / max(a[0].relative, 1e-300)) for a in answers), default=0.0)
-        error = gained * abs(fine - coarse) + self._rest(i, j) + self._rest(j, i)
-        gradient = self._gradient(own, i, j)
-        value = self._value(gradient)
-        problem = DualProblem(self.dual.adjoint, add_trains([gradient, self.dual.unit], [1.0, -value]), self.dual.shift)
-        if problem.norm <= 1e-14 * max(abs(value), abs(poisson), 1e-300):
-            return fine, error
-        corrected, more = self._weighed(self.dual.solve_problem(problem, value, 0.0), value)
-        return fine + (corrected - value), error + more
+        return fine, gained * abs(fine - coarse) + self._rest(i, j) + self._rest(j, i)
+
+    def _norm_of_dual(self, i: int, j: int) -> float:
+        """Return a size of the duals that an error of the state is multiplied with."""
+        return max((_norm(d.y.tensors) for k in (i, j) for d in (self._first[k][1],) if d.y is not None), default=1.0)
 
     def _cross(self, i: int, j: int, which: int) -> float:
         """(J_i|x_j) - (y_i|R_j)."""

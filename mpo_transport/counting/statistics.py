@@ -16,6 +16,7 @@ from ..solve.inputs import checked_tol
 from .backends import Counter, counter_for
 from .fields import charge_table, checked_fields, checked_order, counted_baths, counted_weights
 from .gaussian import GaussianCounting, OutsideDomain
+from .hierarchy import HierarchyCounting
 from .network import NetworkCounting
 from .scattering import scattering_theta
 
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 TOL = 1e-4
+# Backends that give two cumulants with estimates of their errors.
+_WITH_ERRORS = (NetworkCounting, HierarchyCounting)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +97,7 @@ def statistics(
     weights = counted_weights(model, counted)
     counter = counter_for(model, charge_table(model, [weights]), method, tol, result, max_bond)
     about: dict[str, Any] = {"method": counter.name, "reason": counter.reason, "tol": tol}
-    if not isinstance(counter.backend, NetworkCounting):
+    if not isinstance(counter.backend, _WITH_ERRORS):
         return Statistics(weights, counter.backend.cumulants(order) + 0.0, **about)
     if order > 2:
         raise NotSupportedError(
@@ -217,7 +220,7 @@ def mean_flows(
     [-0.5, 0.5]
     """
     backend, tol = _several(model, baths, method, tol, result, max_bond)
-    if not isinstance(backend.backend, NetworkCounting):
+    if not isinstance(backend.backend, _WITH_ERRORS):
         return backend.backend.flows()
     values, errors = backend.backend.flows()
     _check_errors(backend.backend, values, errors, tol)
@@ -246,7 +249,7 @@ def noise_matrix(
     [[0.0625, -0.0625], [-0.0625, 0.0625]]
     """
     backend, tol = _several(model, baths, method, tol, result, max_bond)
-    if not isinstance(backend.backend, NetworkCounting):
+    if not isinstance(backend.backend, _WITH_ERRORS):
         return backend.backend.noise()
     values, errors = backend.backend.noise()
     _check_errors(backend.backend, values, errors, tol)
@@ -264,7 +267,9 @@ def _several(model: Any, baths: Any, method: Any, tol: Any, result: Any, max_bon
     return counter_for(model, table, method, tol, result, max_bond), tol
 
 
-def _check_errors(backend: NetworkCounting, values: np.ndarray, errors: np.ndarray, tol: float) -> None:
+def _check_errors(
+    backend: NetworkCounting | HierarchyCounting, values: np.ndarray, errors: np.ndarray, tol: float
+) -> None:
     scale = max(backend.scale(k) for k in range(backend.columns))
     if not np.all(errors <= tol * scale):
         raise ConvergenceError(
@@ -343,7 +348,7 @@ def counter_for_function(model: Lindbladian, table: np.ndarray, method: Any, tol
             field="method",
         )
     counter = counter_for(model, table, method, tol)
-    if isinstance(counter.backend, NetworkCounting):
+    if isinstance(counter.backend, _WITH_ERRORS):
         raise NotSupportedError(
             "The model is neither quadratic nor small enough for exact diagonalisation: only its first two cumulants "
             "are offered.",

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..methods.hierarchy import HierarchyState
 from ..observables import Observable
 from ..observables.algebra import operator_norm
 from ..operators import OpSum
@@ -27,6 +28,7 @@ from ..states.gaussian import GaussianState
 from .base import CONVERGED, DUAL_FAILED, NOT_CONVERGED, Dual, DualBackend
 from .exact import ExactDual
 from .gaussian import GaussianDual
+from .hierarchy import HierarchyDual, HierarchyFirst
 from .network import NetworkDual
 
 __all__ = ["Corrected", "backend_of", "checked_result", "corrected", "hermitian_parts", "operators_of"]
@@ -271,8 +273,12 @@ def checked_tolerance(tol: Any) -> float:
 
 def backend_of(result: Result, max_bond: int | None) -> DualBackend:
     """Return the solver of adjoint problems that fits the state."""
+    if isinstance(result.state, HierarchyState):
+        return HierarchyDual(result.model, result.state, result.state.cap)
     if isinstance(result.state, MPOState):
-        return NetworkDual(result.model, result.state, max_bond)
+        network = NetworkDual(result.model, result.state, max_bond)
+        # whoever names a bond dimension asks for a matrix product
+        return HierarchyFirst(result.model, result.state, network) if max_bond is None else network
     if isinstance(result.state, GaussianState):
         return GaussianDual(result.model, result.state)
     return ExactDual(result.model, result.state)

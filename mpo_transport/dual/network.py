@@ -3,52 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
+from ..methods.linear_sweeps import (
+    FIRST_STEP,
+    DualProblem,
+    DualVector,
+    Relaxed,
+    identity_train,
+    ladder,
+    relax,
+    restart_step,
+)
 from ..model import Lindbladian
 from ..operators import OpSum
 from ..states import MPOState
 from ..superoperator.mpo import lindbladian_mpo, operator_train
-from ..superoperator.train import add_trains
+from ..superoperator.train import add_trains, compress_train
 from .base import Dual
-from .sweeps import DualProblem, DualVector, identity_train
+from .related import related_difference
 
-__all__ = ["TRUSTED", "NetworkDual", "error_of_ladder", "ladder", "relax"]
+__all__ = ["TRUSTED", "NetworkDual", "error_of_ladder"]
 
 # Relative residual of a dual above which its correction is not used (measured: corrections of duals near 1 are noise).
 TRUSTED = 0.1
-FIRST_BOND = 4
-# Steps tau (in units of one over the shift) of the first level, and of the others.
-STEPS = (3.0, 30.0, 300.0)
-SWEEPS = 3
-# A level ends early when a sweep lowers the largest local residual by less than this.
-SETTLED = 0.7
+# A dual with a larger residual is no start for the next one, which then begins anew with a short step.
+POOR, SAFE_STEP = 0.3, 1.0
 # Weight of "residual of the dual times size of the primal error" in the error estimate.
 SAFETY = 2.0
 # The last change counts in full unless the residual has fallen by more than this factor.
 FALLEN = 3.0
-# A residual beyond the first: start again from -b/s; beyond the second at the third level or later: give up.
-DIVERGED = 1e3
-HOPELESS = 1.0
 # Below this residual a dual is exact, and comparing residuals means nothing.
 NEGLIGIBLE = 1e-9
 # Rounding error per site of a contraction.
 ROUNDING = 1e-14
-
-
-def ladder(max_bond: int) -> tuple[int, ...]:
-    """Return the bond dimensions 4, 8, 16, ... up to ``max_bond``, at least two of them.
-
-    >>> ladder(24), ladder(3)
-    ((4, 8, 16, 24), (1, 3))
-    """
-    if max_bond <= FIRST_BOND:
-        return (max(1, max_bond // 2), max_bond)
-    steps = [FIRST_BOND]
-    while 2 * steps[-1] < max_bond:
-        steps.append(2 * steps[-1])
-    return (*steps, max_bond)
 
 
 def error_of_ladder(value: float, corrected: list[float], residuals: list[float]) -> float:
@@ -81,6 +71,8 @@ class NetworkDual:
         self.dims = [float(model.lattice.dims[s]) for s in state.order]
         rate = self.operator.typical_norm / np.sqrt(len(legs))
         self.shift = rate if rate > 0 else 1.0
+        self._last: tuple[OpSum, tuple[np.ndarray, ...], Dual, list[Relaxed]] | None = None
+        self.levels: list[Relaxed] = []  # the duals of the last problem at growing bond dimension
 
     def problem(self, operator: OpSum, value: float) -> DualProblem:
         """Return the adjoint problem of a Hermitian operator."""
@@ -89,37 +81,57 @@ class NetworkDual:
         return DualProblem(self.adjoint, add_trains([o, self.unit], [1.0, -value]), self.shift)
 
     def solve(self, operator: OpSum, value: float, goal: float) -> Dual:
-        """Return the dual, grown until its estimated error is below ``goal`` or ``max_bond`` is reached."""
-        return self.solve_problem(self.problem(operator, value), value, goal)
+        """Return the dual, grown until its estimated error is below ``goal`` or ``max_bond`` is reached.
+
+        A dual that differs from the last one by local numbers (the current of the next bond) is not solved for.
+        """
+        problem = self.problem(operator, value)
+        if self._last is not None:
+            before, b, dual, levels = self._last
+            step = related_difference(self.model.lattice, self.adjoint, (before, b), (operator, problem.b))
+            if step is not None:
+                self.levels = [replace(r, y=self._sum(r.y, step, problem)) for r in levels]
+                y = self._sum(dual.y, step, problem)
+                corrected = value - self.operator.bilinear(y, self.x)
+                return Dual(y, corrected, dual.error, problem.residual(y), True, y.bond_dimension)
+        dual = self.solve_problem(problem, value, goal)
+        if dual.trusted and dual.y is not None:
+            self._last = operator, problem.b, dual, self.levels
+        return dual
+
+    def _sum(self, y: DualVector, step: DualVector, problem: DualProblem) -> DualVector:
+        """Return y + q with the identity of a problem; the error is that of y."""
+        total = DualVector(add_trains([y.tensors, step.tensors], [1.0, 1.0]), self.order)
+        return DualVector(compress_train(problem.with_identity(total).tensors).tensors, self.order)
 
     def solve_problem(self, problem: DualProblem, value: float, goal: float) -> Dual:
         """Return the dual of a right-hand side given as a train, ``value`` its expectation value; see :meth:`solve`."""
+        self.levels = []
         if problem.norm <= 1e-14 * max(abs(value), 1e-300):
             return Dual.nothing(value)
-        y = best = problem.start()
-        corrected: list[float] = []
-        residuals: list[float] = []
+        found = Relaxed(problem.start(), np.inf, FIRST_STEP)
         error = np.inf
-        for level, bond in enumerate(ladder(self.max_bond)):
-            y = relax(problem, problem.enriched(y, bond), bond, STEPS if level == 0 else STEPS[-1:])
-            size, estimate = problem.residual(y), value - self.operator.bilinear(y, self.x)
-            if not np.isfinite(size) or not np.isfinite(estimate) or (level > 1 and size > HOPELESS):
+        for bond in ladder(self.max_bond):
+            fresh = found.residual > POOR
+            y, step = (problem.start(), SAFE_STEP) if fresh and self.levels else (found.y, restart_step(found.step))
+            new = relax(problem, problem.enriched(y, bond), bond, step)
+            if not fresh and new.residual > max(found.residual, NEGLIGIBLE):  # the enrichment did harm
+                new = min(new, relax(problem, found.y, bond, step), key=lambda r: r.residual)
+            if not np.isfinite(new.residual):
+                continue
+            # from the worst to the best: what the estimate compares
+            self.levels = sorted([*self.levels, new], key=lambda r: -r.residual)
+            found = self.levels[-1]
+            corrected = [value - self.operator.bilinear(r.y, self.x) for r in self.levels]
+            error = error_of_ladder(value, corrected, [r.residual for r in self.levels])
+            enough = len(self.levels) > 2 or (len(self.levels) > 1 and found.y.bond_dimension < bond)
+            if enough and found.residual <= TRUSTED and error <= goal:
                 break
-            if size > DIVERGED:
-                y = problem.start()
-            elif residuals and size > max(residuals[-1], NEGLIGIBLE):
-                continue  # a larger dual that is worse tells nothing new
-            residuals.append(size)
-            corrected.append(estimate)
-            best = y
-            error = error_of_ladder(value, corrected, residuals)
-            enough = len(corrected) > 2 or (len(corrected) > 1 and y.bond_dimension < bond)
-            if enough and size <= TRUSTED and error <= goal:
-                break
-        if len(residuals) < 2 or residuals[-1] > TRUSTED:
-            return Dual.failed(best, residuals[-1] if residuals else np.inf, best.bond_dimension)
+        y = found.y
+        if len(self.levels) < 2 or found.residual > TRUSTED:
+            return Dual.failed(y, found.residual, y.bond_dimension)
         error += ROUNDING * problem.length * max(abs(value), problem.norm)
-        return Dual(best, corrected[-1], error, residuals[-1], True, best.bond_dimension)
+        return Dual(y, corrected[-1], error, found.residual, True, y.bond_dimension)
 
     def pairing(self, model: Lindbladian) -> Callable[[DualVector], float]:
         """Return y -> (y| L x) with the generator of another model."""
@@ -130,15 +142,3 @@ class NetworkDual:
 def default_bond(state: MPOState) -> int:
     """Return twice the bond dimension of the state, between 32 and 64: duals of driven chains need more than states."""
     return int(np.clip(2 * max(state.bond_dimensions, default=1), 32, 64))
-
-
-def relax(problem: DualProblem, y: DualVector, bond: int, steps: tuple[float, ...]) -> DualVector:
-    """Return y after sweeps with growing implicit steps, each until they no longer help."""
-    for step in steps:
-        before = np.inf
-        for _ in range(SWEEPS):
-            y, local = problem.sweep(y, step / problem.shift, bond)
-            if not np.isfinite(local) or local > SETTLED * before:
-                break
-            before = local
-    return y

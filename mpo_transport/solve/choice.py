@@ -15,8 +15,11 @@ __all__ = ["check_method", "choose_method"]
 
 _COMFORTABLE_SECONDS = 60.0
 _COMFORTABLE_BYTES = 2.0 * 2**30
-# Tried in this order.  Methods with an uncontrolled approximation, such as mean field, are used only when named.
-_AUTOMATIC = ("ExactDiag", "Gaussian", "ChainGrowth", "TEBD")
+# Tried in this order.  Methods with an uncontrolled approximation, such as mean field, and those without a density
+# matrix, such as closed hierarchies, are used only when named.
+_AUTOMATIC = ("ExactDiag", "Gaussian", "ChainGrowth", "CholeskyGrowth", "ImplicitSweeps", "TEBD")
+# Knobs that only the automatic choice sets: where the sweeps fail, time evolution takes over and the result says so.
+_KNOBS: dict[str, dict[str, Any]] = {"ImplicitSweeps": {"fallback": True}}
 
 
 def choose_method(model: Lindbladian, task: str = "steady_state", tol: float = 1e-6) -> tuple[Method, str]:
@@ -24,7 +27,8 @@ def choose_method(model: Lindbladian, task: str = "steady_state", tol: float = 1
 
     Exact diagonalisation where it fits comfortably (a minute, 2 GiB and half of the memory at hand), else whichever of
     exact diagonalisation, the moments of a quadratic model and sweeps on a matrix-product density matrix is foreseen to
-    be faster.
+    be faster.  Implicit sweeps are considered where every site has a jump or H = 0, and time evolution takes over where
+    they fail.
 
     Raises
     ------
@@ -40,7 +44,7 @@ def choose_method(model: Lindbladian, task: str = "steady_state", tol: float = 1
     fitting: list[tuple[Method, Estimate]] = []
     too_large: list[str] = []
     for cls in _automatic_methods():
-        method = cls()
+        method = cls(**_KNOBS.get(cls.__name__, {}))
         label = cls.__name__
         support = method.supports(model, task)
         if task not in cls.tasks or not support:

@@ -113,6 +113,11 @@ class Spectrum:
                 "Eigenoperators are not written out for sums of rapidities; use spectrum(..., method='blocks').",
                 field="method",
             )
+        if not self.modes:
+            raise NotSupportedError(
+                "Eigenoperators are not written out for closed sets of operators; use spectrum(..., method='blocks').",
+                field="method",
+            )
         return self.modes[j]
 
     def __str__(self) -> str:

@@ -16,7 +16,9 @@ from ..solve.resources import memory_limit, readable_bytes
 from ..superoperator.quadratic import quadratic_form
 from ..superoperator.terms import require_bounded
 from .blocks import Block, BlockBuilder, sector_entries, sector_size
+from .hierarchy import hierarchy_spectrum
 from .labels import Sector, Sectors
+from .network import network_spectrum
 from .numerics import (
     Eigen,
     Scale,
@@ -34,7 +36,8 @@ from .result import Gap, Mode, Spectrum
 __all__ = ["gap", "spectrum"]
 
 WHICH = ("slowest", "nearest")
-METHODS = ("blocks", "rapidities")
+METHODS = ("blocks", "rapidities", "hierarchy", "sweeps")
+DEFAULT_TOL, SWEEPS_TOL = 1e-10, 1e-3
 _DENSE = 400
 _DENSE_INSTEAD = 1500
 _FACTORISED = 2500
@@ -50,12 +53,13 @@ def spectrum(
     k: int = 4,
     *,
     sector: Any = None,
-    tol: float = 1e-10,
+    tol: float | None = None,
     which: str = "slowest",
     seed: int | None = None,
     left: bool = True,
     max_products: int = 400_000,
     method: str | None = None,
+    max_bond: int | None = None,
 ) -> Spectrum:
     """Return the k slowest eigenvalues of the Lindbladian, with right and left eigenoperators and sector labels.
 
@@ -75,7 +79,8 @@ def spectrum(
         None: all sectors; a label as printed (``"charge=0, reflection=even"``); or a mapping of some quantum numbers
         (``{"parity": "even"}``): all sectors that have them.  ``"parity"`` is that of the change of the total number.
     tol
-        Largest residual |L r - lambda r| / |r| accepted, relative to the largest modulus of an eigenvalue.
+        Largest residual |L r - lambda r| / |r| accepted, relative to the largest modulus of an eigenvalue; default
+        1e-10.  Of ``"sweeps"``: relative change of the first eigenvalue accepted between two bond dimensions; 1e-3.
     which
         ``"slowest"``: largest real part.  ``"nearest"``: smallest modulus, which ignores modes that oscillate fast but
         finds tiny rates in stiff problems by a sparse factorisation.
@@ -88,8 +93,15 @@ def spectrum(
     method
         ``"blocks"``: matrices in every sector.  ``"rapidities"``: sums of the eigenvalues of the drift of a quadratic
         model, exact at any size, without eigenoperators and without lattice symmetries, and of spin chains those of
-        even parity only.  None: rapidities for unbounded modes, and for spin chains of more than nine sites that are
+        even parity only.  ``"hierarchy"``: the rates at which observables relax whose equations of motion close, at any
+        size; ``sector`` then is None (bond current and profile), an observable, an operator sum or a list of these.
+        ``"sweeps"``: matrix products, for long chains that are not quadratic: the eigenvalues nearest to zero of
+        adjoint modes that begin as densities, so of even parity and charge 0; no eigenoperators, and ``sector`` is
+        None or ``{"parity": "even"}``.
+        None: rapidities for unbounded modes, and for spin chains of more than nine sites that are
         quadratic and whose sectors asked for are even; otherwise blocks.
+    max_bond
+        Largest bond dimension of ``"sweeps"``; default 32.
 
     Returns
     -------
@@ -130,6 +142,15 @@ def spectrum(
         )
     if method is not None and method not in METHODS:
         raise InputError(f"Argument `method` is {method!r}; {did_you_mean(str(method), METHODS)}", field="method")
+    if method == "hierarchy":
+        return hierarchy_spectrum(model, int(k), sector, tol=tol, seed=seed, max_products=max_products)
+    if max_bond is not None and method != "sweeps":
+        raise InputError("Argument `max_bond` belongs to method='sweeps'.", field="max_bond")
+    if method == "sweeps":
+        _check_sweeps(sector, max_bond)
+        accuracy = SWEEPS_TOL if tol is None else checked_tol(tol)
+        return network_spectrum(model, int(k), accuracy, checked_seed(seed), max_bond)
+    tol = DEFAULT_TOL if tol is None else tol
     found = None if method == "blocks" else _by_rapidities(model, int(k), sector, which, method)
     if found is not None:
         return found
@@ -142,11 +163,12 @@ def gap(
     model: Lindbladian,
     *,
     sector: Any = None,
-    tol: float = 1e-10,
+    tol: float | None = None,
     seed: int | None = None,
     which: str = "slowest",
     max_products: int = 400_000,
     method: str | None = None,
+    max_bond: int | None = None,
 ) -> Gap:
     """Return the gap -Re lambda of the slowest eigenvalue that is not zero, as a float that knows more (:class:`Gap`).
 
@@ -172,7 +194,15 @@ def gap(
     k = 2
     while True:
         found = spectrum(
-            model, k, sector=sector, tol=tol, which=which, seed=seed, max_products=max_products, method=method
+            model,
+            k,
+            sector=sector,
+            tol=tol,
+            which=which,
+            seed=seed,
+            max_products=max_products,
+            method=method,
+            max_bond=max_bond,
         )
         moving = np.flatnonzero(np.abs(found.eigenvalues) > found.zero)
         if len(moving) or len(found) < k:
@@ -182,7 +212,7 @@ def gap(
         raise InputError("The sectors chosen hold stationary operators only: there is no gap.", field="sector")
     j = int(moving[0])
     value = complex(found.eigenvalues[j])
-    notes = []
+    notes = list(found.notes) if method == "hierarchy" else []
     if which == "nearest":
         notes.append("the eigenvalue nearest to zero: a slower mode that oscillates faster may exist")
     if found.null_space > 1:
@@ -200,6 +230,17 @@ def gap(
     return Gap(
         rate, eigenvalue=value, sector=found.sectors[j], null_space=found.null_space, error=error, notes=tuple(notes)
     )
+
+
+def _check_sweeps(sector: Any, max_bond: Any) -> None:
+    if sector not in (None, {"parity": "even"}):
+        raise InputError(
+            f"Argument `sector` = {sector!r}: method='sweeps' follows densities; it knows {{'parity': 'even'}} only.",
+            field="sector",
+        )
+    whole = isinstance(max_bond, numbers.Integral) and not isinstance(max_bond, bool)
+    if max_bond is not None and not (whole and max_bond >= 4):
+        raise InputError(f"Argument `max_bond` must be an integer >= 4 or None, but is {max_bond!r}.", field="max_bond")
 
 
 def _by_rapidities(model: Lindbladian, k: int, sector: Any, which: str, method: str | None) -> Spectrum | None:

@@ -17,6 +17,7 @@ import argparse
 import csv
 import datetime
 import json
+import math
 import resource
 import sys
 import time
@@ -30,7 +31,7 @@ import numpy as np
 import mpo_transport as mt
 from mpo_transport import observables as obs
 
-REFERENCE = Path(__file__).resolve().parents[2] / "data" / "reference" / "persistent_currents.json"
+DATA = Path(__file__).resolve().parents[2] / "data" / "reference"
 COLUMNS = (
     "model",
     "L",
@@ -58,9 +59,14 @@ class Case:
     exact: tuple[np.ndarray, ...] | None = None
 
 
-def _persistent(length: int, alpha: float, delta: float, entry: str, *, periodic: bool) -> Case:
-    model = mt.models.persistent_current(L=length, alpha=alpha, delta=delta, periodic=periodic)
-    found = next((e for e in json.loads(REFERENCE.read_text()) if e["id"] == entry), None)
+def _persistent(length: int, alpha: float, delta: float, entry: str, *, periodic: bool, mu: float = 1.0) -> Case:
+    model = mt.models.persistent_current(L=length, alpha=alpha, delta=delta, mu=mu, periodic=periodic)
+    known = [
+        e
+        for name in ("persistent_currents_own.json", "persistent_currents.json")
+        for e in json.loads((DATA / name).read_text())
+    ]
+    found = next((e for e in known if e["id"] == entry), None)
     exact = None
     if found is not None:
         exact = tuple(np.atleast_1d(np.asarray(x, dtype=float)) for x in found["value"][:2])
@@ -70,7 +76,18 @@ def _persistent(length: int, alpha: float, delta: float, entry: str, *, periodic
 
 def open_chain(length: int) -> Case:
     """Persistent currents, alpha = 2, delta = 1, open."""
-    return _persistent(length, 2.0, 1.0, f"fig5-open-L{length}", periodic=False)
+    entry = "open-L30-2-1-1" if length == 30 else f"fig5-open-L{length}"
+    return _persistent(length, 2.0, 1.0, entry, periodic=False)
+
+
+def open_chain_2(length: int) -> Case:
+    """Persistent currents, alpha = 1.5, delta = 0.8, mu = 0.7, open."""
+    return _persistent(length, 1.5, 0.8, f"open-L{length}-1.5-0.8-0.7", periodic=False, mu=0.7)
+
+
+def open_chain_3(length: int) -> Case:
+    """Persistent currents, alpha = 1, delta = 0.5, mu = 1, open."""
+    return _persistent(length, 1.0, 0.5, f"open-L{length}-1-0.5-1", periodic=False)
 
 
 def ring(length: int) -> Case:
@@ -124,6 +141,8 @@ def driven_xxz(length: int) -> Case:
 
 CASES: dict[str, Callable[[int], Case]] = {
     "open": open_chain,
+    "open-2": open_chain_2,
+    "open-3": open_chain_3,
     "ring": ring,
     "exclusion": exclusion,
     "dephased": dephased,
@@ -132,12 +151,20 @@ CASES: dict[str, Callable[[int], Case]] = {
 DEFAULT_ROWS = [
     ("open", 30, 1e-4),
     ("open", 30, 1e-6),
+    ("open", 30, 1e-8),
+    ("open-2", 30, 1e-4),
+    ("open-2", 30, 1e-6),
+    ("open-2", 30, 1e-8),
+    ("open-3", 30, 1e-4),
+    ("open-3", 30, 1e-6),
+    ("open-3", 30, 1e-8),
     ("open", 100, 1e-6),
-    ("open", 200, 1e-6),
+    ("open", 1000, 1e-5),
     ("exclusion", 16, 1e-9),
     ("exclusion", 32, 1e-9),
     ("dephased", 30, 1e-6),
-    ("ring", 8, 1e-6),
+    ("ring", 10, 1e-8),
+    ("ring", 100, 1e-6),
     ("xxz", 8, 1e-6),
     ("xxz", 12, 1e-6),
 ]
@@ -156,9 +183,11 @@ def row(name: str, length: int, tol: float, method: Any, case: Case, other_cpu: 
     cpu = time.process_time() - before
     exact = case.exact
     if exact is None:
-        finer = mt.steady_state(case.model, mt.ImplicitSweeps(initial_bond=12), tol=tol / 100, on_failure="return")
-        exact = tuple(np.asarray(finer.expect(o)) for o, _ in case.observables)
-    error, claimed = deviation(case, result, exact), result.certificate.error_estimate
+        finer = mt.steady_state(case.model, mt.ImplicitSweeps(), tol=tol / 100, on_failure="return")
+        if finer.converged:
+            exact = tuple(np.asarray(finer.expect(o)) for o, _ in case.observables)
+    error = math.nan if exact is None else deviation(case, result, exact)
+    claimed = result.certificate.error_estimate
     return {
         "model": name,
         "L": length,
@@ -172,7 +201,7 @@ def row(name: str, length: int, tol: float, method: Any, case: Case, other_cpu: 
         "peak_MiB": f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}",
         "error": f"{error:.1e}",
         "claimed": "-" if claimed is None else f"{claimed:.1e}",
-        "claimed/error": "-" if claimed is None or error == 0 else f"{claimed / error:.1f}",
+        "claimed/error": "-" if claimed is None or not error > 0 else f"{claimed / error:.1f}",
         "residual": "-" if result.certificate.residual is None else f"{result.certificate.residual:.1e}",
         "_cpu": cpu,
     }

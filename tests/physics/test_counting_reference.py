@@ -11,6 +11,8 @@ from systems import load_benchmark
 
 import mpo_transport as mt
 from mpo_transport import models
+from mpo_transport.counting.fields import charge_table
+from mpo_transport.counting.network import NetworkCounting
 
 counting = mt.counting
 REFERENCE = Path(__file__).resolve().parents[2] / "data" / "reference"
@@ -197,6 +199,18 @@ def test_matrix_product_noise_of_a_spin_chain():
     exact = mt.ExactDiag()
     noise = counting.noise_matrix(model, ["left"], method=mt.ImplicitSweeps())
     assert noise == pytest.approx(counting.noise_matrix(model, ["left"], method=exact), abs=1e-6)
+
+
+@pytest.mark.parametrize("L", [10, pytest.param(40, marks=pytest.mark.slow)])
+def test_matrix_product_noise_of_a_long_chain(L):
+    model = models.boundary_driven_xx(L, 1.0, 2.0, 1.0, 2.0, 0.0)  # c1 = 1/2 and c2 = 1/16 at every length
+    state = mt.steady_state(model, mt.ChainGrowth(), progress=False)
+    found = NetworkCounting(model, charge_table(model, [{"left": 1.0}]), state.state, 8)
+    flows, errors = found.flows()
+    assert abs(flows[0] + 0.5) < 1e-9 and errors[0] < 1e-9
+    noise, errors = found._by_duals(0, 0, found.scale(0))
+    assert abs(noise - 1 / 16) < 0.01 / 16
+    assert abs(noise - 1 / 16) <= errors
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Implicit sweeps against exact answers: closed forms, published profiles, dense solutions; failure is announced."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -65,6 +66,30 @@ def test_open_chain_of_thirty_sites():
     residuals, bonds = result.history["residual"][judged], result.history["bond_dimension"][judged]
     last = [residuals[bonds == b][-1] for b in sorted(set(bonds))]
     assert np.all(np.diff(last) < 0)  # the certificate: the residual falls with the bond dimension
+
+
+OWN = json.loads((systems.REFERENCE / "persistent_currents_own.json").read_text())
+
+
+@pytest.mark.parametrize("entry", OWN, ids=lambda e: e["id"])
+@pytest.mark.parametrize("tol", [1e-4, 1e-6, pytest.param(1e-8, marks=pytest.mark.slow)])
+def test_claims_cover_the_error_on_every_bond(entry, tol):
+    """All knobs follow from the tolerance; the stored profile is good to a few 1e-9."""
+    given = entry["parameters"]
+    model = models.persistent_current(L=30, **{k: given[k] for k in ("alpha", "delta", "mu")}, periodic=False)
+    result = mt.steady_state(model, ImplicitSweeps(), tol=tol)
+    claim = result.certificate.error_estimate
+    assert claim <= tol
+    for observable, values in zip((obs.current(model, "eta"), obs.profile(model, "Z")), entry["value"], strict=True):
+        error = np.abs(result.expect(observable) - values).max()
+        assert error <= claim * observable.norm + entry["abs_uncertainty"]
+
+
+def test_the_stored_profile_agrees_with_independent_calculations():
+    own = next(e for e in OWN if e["id"] == "open-L30-2-1-1")
+    _, (eta, z), uncertainty = systems.load_reference("fig5-open-L30")
+    assert np.abs(np.array(own["value"][0]) - eta).max() <= uncertainty + own["abs_uncertainty"]
+    assert np.abs(np.array(own["value"][1]) - z).max() <= uncertainty + own["abs_uncertainty"]
 
 
 def test_chain_with_dephasing():

@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 
 from mpo_transport import Chain, InputError, SpinHalf, models
+from mpo_transport.methods.implicit import blocks
 from mpo_transport.methods.implicit.environments import left_environments, right_environments
 from mpo_transport.methods.implicit.local import Kronecker, LocalGenerator, dense_solve, gmres
 from mpo_transport.methods.implicit.method import ImplicitSweeps
 from mpo_transport.methods.implicit.schedule import Limits, Progress, judge, truncation_factor
+from mpo_transport.methods.implicit.sectors import Legs, find_labels, graded_operator, ungraded
 from mpo_transport.methods.implicit.sweeps import (
+    Settings,
+    Sweeper,
     embed,
     norm_over_trace,
     release,
@@ -26,6 +30,8 @@ from mpo_transport.superoperator.mpo import lindbladian_mpo
 from mpo_transport.superoperator.train import dense_train
 
 MODEL = models.persistent_current(L=5, alpha=1.3, delta=0.4, J=0.7, periodic=False)
+UNGRADED = ungraded(lindbladian_mpo(MODEL).tensors)
+GRADED = graded_operator(lindbladian_mpo(MODEL).tensors, find_labels(MODEL))
 RNG = np.random.default_rng(5)
 
 
@@ -42,22 +48,25 @@ def random_state(L=5, bond=5, seed=0):
 @pytest.mark.parametrize("scale", [1.0, 1.7])
 def test_frames_hold_the_identity_and_the_state(scale):
     state = random_state()
-    tensors = embed(state.tensors, scale)
+    tensors, bonds = embed(state.tensors, scale, UNGRADED)
+    assert [b.total for b in bonds[:-1]] == [len(t) for t in tensors]
     for t in tensors[1:]:
         flat = t.reshape(t.shape[0], -1)
         assert np.allclose(flat @ flat.T, np.eye(len(flat)), atol=1e-13)
         assert np.array_equal(flat[0], np.eye(flat.shape[1])[0])
     assert tensors[0][0, 0, 0] == pytest.approx(1.0, abs=1e-14)
-    back = release(tensors, scale)
+    back = release(tensors, scale, UNGRADED)
     assert np.abs(dense_train(back) - dense_train(state.tensors)).max() < 1e-14 * np.abs(dense_train(back)).max() * 100
     assert MPOState(state.lattice, back).trace() == pytest.approx(1, abs=1e-13)
-    assert all(np.allclose(a, b, rtol=1e-15) for a, b in zip(resume_frames(back, scale), tensors, strict=True))
+    assert all(
+        np.allclose(a, b, rtol=1e-15) for a, b in zip(resume_frames(back, scale, UNGRADED), tensors, strict=True)
+    )
 
 
 def test_projected_generator_is_the_projection_of_the_dense_one():
     scale, p = 1.4, 1
-    operator = scaled_operator(lindbladian_mpo(MODEL).tensors, scale)
-    tensors = embed(random_state().tensors, scale)
+    operator = scaled_operator(UNGRADED, scale).tensors
+    tensors, _ = embed(random_state().tensors, scale, UNGRADED)
     frame_left = np.eye(4)[:, :, None].reshape(1, 4, 4)  # everything on the first site
     tensors[1] = np.tensordot(tensors[0], tensors[1], axes=(2, 0)).reshape(4, 4, -1)
     tensors[0] = frame_left
@@ -102,7 +111,7 @@ def test_gmres_solves_and_tells_the_true_residual():
 
 def test_dense_solve_agrees_with_the_definition():
     operator = lindbladian_mpo(MODEL).tensors
-    tensors = embed(random_state().tensors, 1.0)
+    tensors, _ = embed(random_state().tensors, 1.0, UNGRADED)
     local = LocalGenerator(np.ones((1, 1, 1)), operator[0], operator[1], right_environments(tensors, operator, 1)[-1])
     rhs = RNG.standard_normal((local.m, local.k))
     found = dense_solve(local, 0.2, rhs)
@@ -113,22 +122,137 @@ def test_dense_solve_agrees_with_the_definition():
 @pytest.mark.parametrize("bond", [2, 4, 9])
 def test_splits_keep_the_marginals(bond):
     x = RNG.standard_normal((8, 12)) * np.logspace(0, -6, 12)
-    cut = split_right(x, bond, 0.0)
-    y = cut.left @ cut.right
-    assert cut.left.shape[1] <= bond
-    assert np.allclose(cut.left.T @ cut.left, np.eye(cut.left.shape[1]), atol=1e-14)
-    assert np.abs(y[0] - x[0]).max() < 1e-15 and np.array_equal(cut.left[:, 0], np.eye(8)[0])
+    cut = split_right([x], bond, 0.0)
+    left, y = cut.left[0], cut.left[0] @ cut.right[0]
+    assert left.shape[1] <= bond
+    assert np.allclose(left.T @ left, np.eye(left.shape[1]), atol=1e-14)
+    assert np.abs(y[0] - x[0]).max() < 1e-15 and np.array_equal(left[:, 0], np.eye(8)[0])
     assert cut.weight == pytest.approx(np.linalg.norm(x - y) ** 2 / np.linalg.norm(x) ** 2, rel=1e-6, abs=1e-28)
     best = np.linalg.svd(x[1:], compute_uv=False)[bond - 1 :]
     assert np.linalg.norm(x - y) == pytest.approx(np.linalg.norm(best), rel=1e-8, abs=1e-14)
-    mirror = split_left(x.T, bond, 0.0)
-    assert np.allclose(mirror.left @ mirror.right, y.T, atol=1e-14)
+    mirror = split_left([x.T], bond, 0.0)
+    assert np.allclose(mirror.left[0] @ mirror.right[0], y.T, atol=1e-14)
+
+
+def test_a_split_shares_the_bond_among_sectors_by_weight():
+    x = [RNG.standard_normal((6, 7)), 1e-3 * RNG.standard_normal((5, 4))]
+    whole = np.zeros((11, 11))
+    whole[:6, :7], whole[6:, 7:] = x
+    cut = split_right(x, 8, 0.0)
+    assert cut.sizes[0] == 6 and cut.sizes[1] == 2
+    best = np.linalg.svd(whole[1:], compute_uv=False)[7:]
+    assert cut.weight == pytest.approx((best**2).sum() / (whole**2).sum(), rel=1e-9)
 
 
 def test_cutoff_bounds_the_discarded_weight():
     x = RNG.standard_normal((10, 10)) @ np.diag(np.logspace(0, -8, 10))
-    cut = split_right(x, 10, 1e-6)
-    assert 0 < cut.weight <= 1e-6 and cut.left.shape[1] < 10
+    cut = split_right([x], 10, 1e-6)
+    assert 0 < cut.weight <= 1e-6 and cut.sizes[0] < 10
+
+
+MODELS = {
+    "currents": models.persistent_current(L=4, alpha=1.3, delta=0.4, J=0.7, mu=[1.0, 0.5, 0.7, 1.2], periodic=False),
+    "exclusion": models.exclusion_process(4, 1.0, 0.8, 0.5, 0.3),
+    "ring": models.persistent_current(L=4, alpha=1.3, delta=0.4, lam=0.2),
+    "no grading": models.persistent_current(L=4, alpha=1.3, delta=0.4, eps_x=0.3, periodic=False),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_graded_operator_is_the_operator(name):
+    model = MODELS[name]
+    mpo, labels = lindbladian_mpo(model), find_labels(model)
+    graded = graded_operator(mpo.tensors, labels)
+    assert graded.sectors == (1 if name == "no grading" else 2)
+    assert max(b.total for b in graded.bonds) == max(mpo.bond_dimensions)
+    back = []
+    for w, order in zip(graded.tensors, graded.orders, strict=True):
+        inverse = np.argsort(order)
+        back.append(w[:, inverse][:, :, inverse])
+    dense = mpo.to_dense()
+    assert np.abs(type(mpo)(tuple(back), mpo.order).to_dense() - dense).max() < 1e-13 * np.abs(dense).max()
+    for p, w in enumerate(graded.tensors):
+        n = graded.locals[p].labels
+        total = graded.bonds[p].labels[:, None, None, None] ^ n[:, None, None] ^ n[:, None] ^ graded.bonds[p + 1].labels
+        assert not np.any(w[total != 0])
+    # the labels are conserved: no element joins strings of different parity
+    parity = labels[0]
+    for x in labels[1:]:
+        parity = (parity[:, None] ^ x).ravel()
+    assert np.abs(dense[parity[:, None] != parity]).max(initial=0.0) < 1e-13 * np.abs(dense).max()
+
+
+def test_labels_that_are_not_conserved_are_refused():
+    model = MODELS["no grading"]
+    wrong = tuple(np.array([0, 1, 1, 0]) for _ in range(4))
+    assert graded_operator(lindbladian_mpo(model).tensors, wrong).sectors == 1
+
+
+def test_blocks_of_a_local_problem_are_those_of_the_whole():
+    """With and without sectors: the same map, environments and dense matrix."""
+    state = random_state(bond=6)
+    tensors, bonds = embed(state.tensors, 1.3, GRADED)
+    operator = scaled_operator(GRADED, 1.3)
+    p = 2
+    for k in range(p):  # centre to position p
+        r = tensors[k].shape[2]
+        fused = blocks.fuse_left(tensors[k], bonds[k], operator.locals[k], bonds[k + 1])
+        cut = split_right(fused, 10**6, 0.0)
+        bonds[k + 1] = Legs(cut.sizes)
+        carry = np.zeros((bonds[k + 1].total, r))
+        old = Legs(tuple(b.shape[1] for b in fused)).slices
+        for c, rest in enumerate(cut.right):
+            carry[bonds[k + 1].slices[c], old[c]] = rest
+        tensors[k] = blocks.unfuse_left(cut.left, bonds[k], operator.locals[k], bonds[k + 1])
+        tensors[k + 1] = np.tensordot(carry, tensors[k + 1], axes=(1, 0))
+    sweeper = Sweeper(operator, list(tensors), list(bonds), p, 1.0, np.zeros(4))
+    centre = blocks.Centre(bonds[p], operator.locals[p], operator.locals[p + 1], bonds[p + 2])
+    local = blocks.LocalBlocks(
+        sweeper._left_half(p), sweeper._right_half(p + 1), list(zip(centre.rows(), centre.columns(), strict=True))
+    )
+    left = left_environments(tensors, operator.tensors, p)[p]
+    right = right_environments(tensors, operator.tensors, p + 1)[-1]
+    whole = LocalGenerator(left, operator.tensors[p], operator.tensors[p + 1], right)
+    rows = (bonds[p].labels[:, None] ^ operator.locals[p].labels).ravel()
+    columns = (operator.locals[p + 1].labels[:, None] ^ bonds[p + 2].labels).ravel()
+    x = local.join([RNG.standard_normal(s) for s in local.shapes])
+    big = np.zeros((whole.m, whole.k))
+    # order inside a block: (site label, bond, site) on the left, (site label, site, bond) on the right
+    site = np.broadcast_to(operator.locals[p].labels, (bonds[p].total, operator.locals[p].total)).ravel()
+    other = np.repeat(operator.locals[p + 1].labels, bonds[p + 2].total)
+    index = []
+    for c in range(2):
+        i = np.flatnonzero(rows == c)[np.argsort(site[rows == c], kind="stable")]
+        j = np.flatnonzero(columns == c)[np.argsort(other[columns == c], kind="stable")]
+        index.append(np.ix_(i, j))
+    for where, block in zip(index, local.split(x), strict=True):
+        big[where] = block
+    expected = whole(big)
+    found = np.zeros_like(big)
+    for where, block in zip(index, local.split(local(x)), strict=True):
+        found[where] = block
+    assert np.abs(found - expected).max() < 1e-12 * np.abs(expected).max()
+    assert np.abs(local.dense() @ x - local(x)).max() < 1e-12 * np.abs(expected).max()
+    residual = x - local.preconditioner(0.3)(local(x) - 0.3 * x)
+    assert np.linalg.norm(residual) < np.linalg.norm(x)
+
+
+@pytest.mark.parametrize("graded", [True, False])
+def test_environments_carried_by_a_sweep_are_those_built_anew(graded):
+    operator = GRADED if graded else UNGRADED
+    tensors, bonds = embed(random_state(bond=3).tensors, 1.0, operator)
+    sweeper = Sweeper(operator, tensors, bonds, 0, 1.0, np.zeros(4))
+    how = Settings(10.0, 6, 0.0, 1e-3, 20)
+    for p in range(4):
+        sweeper.update(p, how, right=True)
+    for p in (3, 2):
+        sweeper.update(p, how, right=False)
+    fresh = Sweeper(operator, list(sweeper.tensors), list(sweeper.bonds), 2, 1.0, np.zeros(4))
+    for p in range(3):
+        assert np.abs(sweeper._left[p] - fresh._left[p]).max() < 1e-12 * np.abs(fresh._left[p]).max()
+    for p in (2, 3, 4):
+        assert np.abs(sweeper._right[p] - fresh._right[p]).max() < 1e-12 * np.abs(fresh._right[p]).max()
+    assert sweeper.tensors[2][0, 0, 0] == pytest.approx(1.0, abs=1e-12)  # trace one
 
 
 def test_metric_of_a_pure_product_state():
@@ -143,7 +267,7 @@ def test_metric_of_a_pure_product_state():
 
 def test_scaled_operator_is_similar_to_the_generator():
     mpo = lindbladian_mpo(models.persistent_current(L=3, alpha=1.0, delta=0.5, periodic=False))
-    scaled = type(mpo)(tuple(scaled_operator(mpo.tensors, 1.5)), mpo.order).to_dense()
+    scaled = type(mpo)(scaled_operator(ungraded(mpo.tensors), 1.5).tensors, mpo.order).to_dense()
     s = np.array([1.0, 1.5, 1.5, 1.5])
     s = np.kron(np.kron(s, s), s)
     assert np.abs(scaled - mpo.to_dense() / s[:, None] * s[None, :]).max() < 1e-12
@@ -165,11 +289,31 @@ LIMITS = Limits(1e-5, 64, 1024, 100)
 def test_decisions():
     assert judge(progress(), LIMITS, 1.0, 1e-6).kind == "converged"
     assert judge(progress(), LIMITS, 1.0, 1e-3).kind == "grow"
-    assert judge(progress(drifts=[1e-4, 1e-4, 1e-4]), LIMITS, 1.0, 1e-6).kind == "sweep"
+    slow = [1e-2, 2e-3, 4e-4]
+    assert judge(progress(drifts=slow, prior=0.2), LIMITS, 1.0, 1e-6).kind == "sweep"
+    assert judge(progress(drifts=[1e-4, 1e-4, 1e-4]), LIMITS, 1.0, 1e-6).kind == "grow"  # creeping: larger bonds
+    assert judge(progress(bond=64, drifts=[1e-4, 1e-4, 1e-4]), LIMITS, 1.0, 1e-6).kind == "sweep"
     assert judge(progress(bond=64), LIMITS, 1.0, 1e-2).kind == "stalled"
     assert judge(progress(sweeps=100), LIMITS, 1.0, 1e-2).kind == "failed"
     wandering = progress(bond=64, drifts=[1e-2] * 20, since_best=12)
     assert judge(wandering, LIMITS, 1.0, 1e-2).kind == "failed"
+
+
+def test_the_first_sweep_of_a_level_borrows_its_decay_from_the_level_before():
+    p = progress(drifts=[1e-3, 1e-4])
+    p.enter(24)
+    assert p.prior == pytest.approx(0.1) and p.drifts == []
+    p.add(1e-6)
+    assert p.ratio == pytest.approx(0.3)  # three times worse
+    assert p.remaining == pytest.approx(2e-6 * 0.3 / 0.7)
+    fresh = progress(drifts=[1e-6])
+    assert fresh.ratio == np.inf and fresh.remaining is None  # nothing known: no claim
+
+
+def test_the_cutoff_is_part_of_the_claim():
+    p = progress()
+    judge(p, LIMITS, 1.0, 1e-12, 3e-6)
+    assert p.parts["truncation"] == 3e-6
 
 
 def test_a_residual_that_does_not_fall_is_never_a_success():
@@ -196,6 +340,7 @@ def test_progress_survives_json():
         ("rtol", float("nan")),
         ("cutoff", -1e-3),
         ("initial_bond", None),
+        ("fallback", 1),
     ],
 )
 def test_bad_knobs_are_named(knob, value):

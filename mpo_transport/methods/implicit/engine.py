@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,18 +15,31 @@ from ...superoperator.mpo import MPO
 from ..base import Diagnostics, Iterate
 from ..tebd.measure import difference, profile
 from .schedule import FIRST_TAU, LARGEST_TAU, Limits, Progress, judge, larger_bond
+from .sectors import GradedOperator, Legs
 from .sweeps import Settings, Sweeper, embed, release, resume_frames, safe_scale, scaled_operator, suitable_scale
 
 __all__ = ["Engine"]
 
 # Work per advance, in floating-point operations (about a second).
-CHUNK = 1e10
+CHUNK = 2e10
 # Sweeps of the first level after which the metric is chosen.
 SETTLED = 2
 # Weight of the change by the last sweep in errors of observables while nothing is known about its decay.
 UNKNOWN_REST = 50.0
+# Bond dimension after nonsense: large ones give the first sweeps of very long chains room for it.
+SMALL_BOND = 8
+# Factors of the operator strings that matter for local expectation values; each counts 1/s in a metric.
+LONGEST = 8
 # An expectation value of an operator of norm 1 beyond this is nonsense.
 DIVERGED = 1e3
+
+
+@dataclass(frozen=True)
+class _Train:
+    """A train in the order of the operator."""
+
+    tensors: tuple[np.ndarray, ...]
+    order: tuple[int, ...]
 
 
 @dataclass
@@ -34,11 +48,13 @@ class Engine:
 
     model: Lindbladian
     mpo: MPO
+    operator: GradedOperator
     limits: Limits
     initial_bond: int
     cutoff: float | None
     rtol: float
     products: int
+    _scaled: dict[float, GradedOperator] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -52,12 +68,16 @@ class Engine:
         scale = safe_scale(legs) if product else max(safe_scale(legs), suitable_scale(state.tensors))
         bond = min(max(self.initial_bond, *state.bond_dimensions), self.limits.max_bond, self.limits.exact_bond)
         p = Progress(bond, scale, FIRST_TAU / self.rate)
-        start = self._state(embed(state.tensors, scale), scale)
-        arrays = {"profile": profile(start), "discarded weight": np.zeros(len(legs) - 1)}
+        start, sectors = self._embedded(state, scale)
+        arrays = {"profile": profile(start), "discarded weight": np.zeros(len(legs) - 1), "sectors": sectors}
         return Iterate(start, 0, {"implicit": p.to_json()}, arrays)
 
+    def _embedded(self, state: MPOState, scale: float) -> tuple[MPOState, np.ndarray]:
+        tensors, bonds = embed(state.tensors, scale, self.operator)
+        return self._state(tensors, scale), _table(bonds)
+
     def _state(self, tensors: list[np.ndarray], scale: float) -> MPOState:
-        return MPOState(self.model.lattice, release(tensors, scale), self.mpo.order, None)
+        return MPOState(self.model.lattice, release(tensors, scale, self.operator), self.mpo.order, None)
 
     # -- one piece of work --------------------------------------------------------------------------------------------
 
@@ -71,8 +91,8 @@ class Engine:
             companions["relaxation"] = (state, 0.0)
             arrays["discarded weight"] = np.zeros(len(state.tensors) - 1)
             p.worst, p.products = 0.0, 0
-        sweeper, ended = self._piece(state, p, arrays["discarded weight"])
-        arrays["discarded weight"] = sweeper.weights
+        sweeper, ended = self._piece(state, p, arrays)
+        arrays["discarded weight"], arrays["sectors"] = sweeper.weights, _table(sweeper.bonds)
         p.worst, p.products = max(p.worst, sweeper.worst), p.products + sweeper.products
         if not all(np.isfinite(t).all() for t in sweeper.tensors):
             return iterate, Diagnostics(Status.NOT_FINITE, {}, "numbers overflowed")
@@ -82,17 +102,17 @@ class Engine:
             return out, Diagnostics(None, {}, self._message(p), None)
         return self._judge(out, p)
 
-    def _piece(self, state: MPOState, p: Progress, weights: np.ndarray) -> tuple[Sweeper, bool]:
-        tensors = resume_frames(state.tensors, p.scale)
+    def _piece(self, state: MPOState, p: Progress, arrays: dict[str, np.ndarray]) -> tuple[Sweeper, bool]:
+        tensors = resume_frames(state.tensors, p.scale, self.operator)
+        bonds = [Legs(tuple(int(x) for x in row)) for row in arrays["sectors"]]
         centre = p.position if p.right else p.position + 1
-        operator = scaled_operator(self.mpo.tensors, p.scale)
-        sweeper = Sweeper(operator, tensors, centre, self.rate, weights.copy())
+        sweeper = Sweeper(self._operator(p.scale), tensors, bonds, centre, self.rate, arrays["discarded weight"].copy())
         how = Settings(p.tau, p.bond, self._cut(p), self.rtol, self.products)
         last, done = len(tensors) - 2, 0.0
         while True:
             before = sweeper.products
             sweeper.update(p.position, how, right=p.right)
-            done += self._flops(sweeper, p.position, sweeper.products - before)
+            done += sweeper.flops(p.position, sweeper.products - before)
             if p.right and p.position == last:
                 p.right = False  # and back from the same bond
             elif not p.right and p.position == 0:
@@ -103,17 +123,24 @@ class Engine:
             if done >= CHUNK:
                 return sweeper, False
 
+    def _operator(self, scale: float) -> GradedOperator:
+        if scale not in self._scaled:
+            self._scaled[scale] = scaled_operator(self.operator, scale)
+        return self._scaled[scale]
+
+    def _residual(self, state: MPOState, scale: float) -> float:
+        """Return |L x|/|x| in the metric in which bonds are cut."""
+        order = self.mpo.order
+        mpo = self.mpo if scale == 1.0 else MPO(self._operator(scale).tensors, order)
+        return mpo.residual(
+            state if scale == 1.0 else _Train(tuple(resume_frames(state.tensors, scale, self.operator)), order)
+        )
+
     def _cut(self, p: Progress) -> float:
-        """Relative weight that a truncation may discard: invisible at the tolerance."""
+        """Relative weight that a truncation may discard: invisible at the tolerance, also in long strings."""
         if self.cutoff is not None:
             return self.cutoff
-        return max(1e-4 * min(self.limits.tol, 1e-2), 1e-13) ** 2
-
-    def _flops(self, sweeper: Sweeper, p: int, products: int) -> float:
-        left, right = sweeper.tensors[p], sweeper.tensors[p + 1]
-        m, k = left.shape[0] * left.shape[1], right.shape[1] * right.shape[2]
-        terms = self.mpo.tensors[p].shape[3]
-        return (2 * terms + 8) * m * k * (m + k) * (products + 1.0) + 60.0 * (m**3 + k**3) + 2e6
+        return max(1e-4 * min(self.limits.tol, 1e-2) / p.scale**LONGEST, 1e-15) ** 2
 
     # -- judging ------------------------------------------------------------------------------------------------------
 
@@ -127,10 +154,10 @@ class Engine:
             return self._restarted(iterate, p)
         p.add(drift)
         p.weight = float(arrays["discarded weight"].max(initial=0.0))
-        p.residual = float(self.mpo.residual(state))
+        p.residual = float(self._residual(state, p.scale))
         arrays["profile"] = now
         moved = difference(now, arrays["profile coarser"]) if "profile coarser" in arrays else None
-        verdict = judge(p, self.limits, self.rate, moved)
+        verdict = judge(p, self.limits, self.rate, moved, 3 * p.scale**LONGEST * math.sqrt(self._cut(p)))
         rest, cut = p.parts["relaxation"], p.parts["truncation"]
         factor = UNKNOWN_REST if rest is None else rest / drift if drift > 0 else 0.0
         companions["relaxation"] = (companions["relaxation"][0], factor)
@@ -149,22 +176,22 @@ class Engine:
         if status is None:
             p.tau = p.next_tau(FIRST_TAU / self.rate, LARGEST_TAU / self.rate)
             if (p.level == 0 and p.sweeps == SETTLED) or verdict.kind == "grow":
-                state = self._rescaled(state, p)
+                state, arrays["sectors"] = self._rescaled(state, p, arrays["sectors"])
         out = dataclasses.replace(
             iterate, state=state, scalars={"implicit": p.to_json()}, arrays=arrays, companions=companions
         )
         return out, Diagnostics(status, measures, message, self._fraction(p))
 
-    def _rescaled(self, state: MPOState, p: Progress) -> MPOState:
+    def _rescaled(self, state: MPOState, p: Progress, sectors: np.ndarray) -> tuple[MPOState, np.ndarray]:
         """Return the same state in frames of a better metric, if there is one."""
         wish = suitable_scale(state.tensors)
         if wish == p.scale:
-            return state
+            return state, sectors
         p.scale = wish
-        return self._state(embed(state.tensors, wish), wish)
+        return self._embedded(state, wish)
 
     def _restarted(self, iterate: Iterate, p: Progress) -> tuple[Iterate, Diagnostics]:
-        """Nonsense came out: begin anew with small tau, or give up."""
+        """Nonsense came out: begin anew with small bonds and tau, or give up."""
         p.sweeps += 1
         if p.sweeps >= min(self.limits.max_sweeps, 40):
             p.failure = "the sweeps diverge"
@@ -172,11 +199,12 @@ class Engine:
             return out, Diagnostics(Status.NOT_CONVERGED, {}, p.failure)
         state = MPOState.mixed(self.model.lattice, self.mpo.order)
         legs = [t.shape[1] for t in state.tensors]
-        fresh = Progress(p.bond, safe_scale(legs), max(p.tau / 100, FIRST_TAU / self.rate / 10), sweeps=p.sweeps)
-        state = self._state(embed(state.tensors, fresh.scale), fresh.scale)
-        arrays = {"profile": profile(state), "discarded weight": np.zeros(len(legs) - 1)}
+        bond = min(p.bond, SMALL_BOND)
+        fresh = Progress(bond, safe_scale(legs), max(p.tau / 100, FIRST_TAU / self.rate), sweeps=p.sweeps)
+        state, sectors = self._embedded(state, fresh.scale)
+        arrays = {"profile": profile(state), "discarded weight": np.zeros(len(legs) - 1), "sectors": sectors}
         out = Iterate(state, iterate.step, {"implicit": fresh.to_json()}, arrays)
-        return out, Diagnostics(None, {}, "diverged: from the start with smaller tau")
+        return out, Diagnostics(None, {}, "diverged: from the start, with smaller bonds")
 
     # -- words --------------------------------------------------------------------------------------------------------
 
@@ -207,3 +235,7 @@ class Engine:
         if error is None or not 0 < error < 1 or tol >= 1:
             return None
         return float(min(0.99, max(0.02, np.log(error) / np.log(tol))))
+
+
+def _table(bonds: list[Legs]) -> np.ndarray:
+    return np.array([b.sizes for b in bonds], dtype=np.int64)

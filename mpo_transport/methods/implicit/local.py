@@ -11,12 +11,13 @@ and k; this is the preconditioner (the coupling across the bond is what it leave
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["DENSE", "Kronecker", "LocalGenerator", "Solve", "dense_solve", "gmres"]
+__all__ = ["DENSE", "Eigenbasis", "Kronecker", "LocalGenerator", "Solve", "dense_solve", "gmres", "lu_solve"]
 
 # Eigenvector bases worse conditioned than this are useless for a preconditioner.
 WORST_BASIS = 1e8
@@ -65,33 +66,46 @@ class LocalGenerator:
         return left, np.tensordot(trace_a, b, axes=(0, 0)) - 0.5 * mean * np.eye(self.k)
 
 
+class Eigenbasis:
+    """Eigenvalues and eigenvectors of a real matrix, for a preconditioner: ``useful`` if they are well conditioned."""
+
+    def __init__(self, a: np.ndarray) -> None:
+        self.values, self.vectors = np.linalg.eig(a)
+        self.inverse = np.zeros_like(self.vectors)
+        self.useful = False
+        with contextlib.suppress(np.linalg.LinAlgError):
+            self.inverse = np.linalg.inv(self.vectors)
+            good = bool(np.isfinite(self.inverse).all())
+            self.useful = good and bool(np.linalg.norm(self.inverse) < WORST_BASIS * np.sqrt(len(a)))
+
+
 class Kronecker:
     """The inverse of x -> A x + x B - shift x by diagonalisation of A and B; the identity where that is hopeless."""
 
     def __init__(self, a: np.ndarray, b: np.ndarray, shift: float) -> None:
-        self._u, self._u_inv, first = _eigenbasis(a)
-        self._v, self._v_inv, second = _eigenbasis(b)
-        self.useful = self._u_inv is not None and self._v_inv is not None
+        self._set(Eigenbasis(a), Eigenbasis(b), shift)
+
+    @classmethod
+    def of(cls, a: Eigenbasis, b: Eigenbasis, shift: float) -> Kronecker:
+        """Return the inverse from diagonalisations that are known."""
+        new = cls.__new__(cls)
+        new._set(a, b, shift)
+        return new
+
+    def _set(self, a: Eigenbasis, b: Eigenbasis, shift: float) -> None:
+        self._a, self._b = a, b
+        self.useful = a.useful and b.useful
         # the shift keeps away from zero: the eigenvalues of a generator have no positive real part
-        denominator = first[:, None] + second[None, :] - shift
+        denominator = a.values[:, None] + b.values[None, :] - shift
         small = np.abs(denominator) < 0.1 * shift
         self._denominator = np.where(small, -shift, denominator)
 
     def __call__(self, r: np.ndarray) -> np.ndarray:
         """Return the approximate solution for the right-hand side r."""
-        if self._u_inv is None or self._v_inv is None:
+        if not self.useful:
             return r
-        return np.real(self._u @ (((self._u_inv @ r) @ self._v) / self._denominator) @ self._v_inv)
-
-
-def _eigenbasis(a: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-    values, vectors = np.linalg.eig(a)
-    try:
-        inverse = np.linalg.inv(vectors)
-    except np.linalg.LinAlgError:
-        return vectors, None, values
-    good = np.isfinite(inverse).all() and np.linalg.norm(inverse) < WORST_BASIS * np.sqrt(len(a))
-    return vectors, inverse if good else None, values
+        inner = ((self._a.inverse @ r) @ self._b.vectors) / self._denominator
+        return np.real(self._a.vectors @ inner @ self._b.inverse)
 
 
 @dataclass(frozen=True)
@@ -105,7 +119,11 @@ class Solve:
 
 def dense_solve(generator: LocalGenerator, shift: float, rhs: np.ndarray) -> Solve:
     """Solve (L - shift) x = rhs by LU decomposition; x = 0 with ratio 1 where the matrix is singular."""
-    matrix = generator.dense()
+    return lu_solve(generator.dense(), shift, rhs)
+
+
+def lu_solve(matrix: np.ndarray, shift: float, rhs: np.ndarray) -> Solve:
+    """Solve (matrix - shift) x = rhs by LU decomposition, ``matrix`` is overwritten; x = 0 with ratio 1 on failure."""
     matrix[np.diag_indices_from(matrix)] -= shift
     try:
         x = np.linalg.solve(matrix, rhs.ravel())

@@ -18,14 +18,18 @@ from ...superoperator.mpo import lindbladian_mpo
 from ..base import Diagnostics, Estimate, Iterate, Method, Support, register_method
 from ..tebd.plan import position_order
 from .engine import Engine
+from .fallback import Work
 from .frame import rotating_frame
 from .schedule import Limits, Progress
+from .sectors import find_labels, graded_operator
 
 __all__ = ["ImplicitSweeps"]
 
 DEFAULT_MAX_BOND = 128
 # Largest local Hilbert space: beyond, the matrices of a local problem no longer fit this form of it.
 LARGEST_SITE = 6
+# Seconds of an update besides its linear algebra, and per (n chi)^3 of it.
+OVERHEAD, UNIT_WORK = 1e-3, 1e-8
 
 
 @register_method
@@ -52,6 +56,8 @@ class ImplicitSweeps(Method):
         Relative residual at which a local solve stops.
     initial_bond
         Bond dimension of the first sweeps.
+    fallback
+        Whether TEBD takes over where the sweeps fail, with a note in the certificate; the automatic choice sets it.
 
     Raises
     ------
@@ -84,6 +90,7 @@ class ImplicitSweeps(Method):
     krylov: int = 40
     rtol: float = 0.05
     initial_bond: int = 8
+    fallback: bool = False
 
     def __post_init__(self) -> None:
         for name, smallest in (("max_bond", 2), ("max_sweeps", 1), ("krylov", 2), ("initial_bond", 2)):
@@ -98,6 +105,9 @@ class ImplicitSweeps(Method):
                 continue
             if not _is_number(value) or not 0 <= value < 1 or (name == "rtol" and value == 0):
                 raise InputError(f"Argument `{name}` must lie between 0 and 1, but is {value!r}.", field=name)
+
+        if not isinstance(self.fallback, bool):
+            raise InputError(f"Argument `fallback` must be True or False, but is {self.fallback!r}.", field="fallback")
 
     # -- before starting ----------------------------------------------------------------------------------------------
 
@@ -132,16 +142,30 @@ class ImplicitSweeps(Method):
         if not support:
             raise NotSupportedError(support.reason, field="method")
         legs = [float(d) ** 2 for d in model.lattice.dims]
-        exact = _exact_bond(legs)
-        bond = min(float(self.max_bond or 4.0 * max(2.0, -math.log10(tol))), exact)
-        w, n, L = 8.0, max(legs), model.L
+        exact, n, L = _exact_bond(legs), max(legs), model.L
+        digits = max(2.0, -math.log10(tol))
+        guess = 12.0 * 2.0 ** ((digits - 4.0) / 2.0)  # as measured on chains with dissipation in the bulk
+        if model.lattice.periodic:
+            guess = guess**1.5
+        bond = min(float(self.max_bond or max(guess, float(self.initial_bond))), exact)
+        w = 8.0
         matrices = 8.0 * (2 * w + 12) * (n * bond) ** 2
         krylov = 16.0 * self.krylov * (n * bond) ** 2
-        chain = 8.0 * L * (w * bond**2 + 6 * n * bond**2)
-        flops = 20.0 * 2 * L * (4 * w * 15 + 60) * (n * bond) ** 3
-        return Estimate(matrices + krylov + chain, flops / 2e10 + 0.01 * L, f"bond dimension {bond:.0f}")
+        chain = 8.0 * L * (w * bond**2 + 6 * n * bond**2 + 2 * (w / 4) * (n * bond) ** 2)
+        # eight sweeps of an update's overhead, and the work of two sweeps at the final bond dimension
+        seconds = 2 * L * (8 * OVERHEAD + 2 * UNIT_WORK * (n * bond) ** 3)
+        return Estimate(matrices + krylov + chain, seconds, f"bond dimension {bond:.0f}")
 
-    def prepare(self, model: Lindbladian, *, tol: float, seed: int, task: str = "steady_state") -> Engine:
+    def unpromising(self, model: Lindbladian) -> str:
+        bare = sorted(set(range(model.L)) - _damped_sites(model))
+        if bare and model.hamiltonian.terms:
+            return (
+                f"sites without a jump ({', '.join(map(str, bare[:3]))}{', ...' if len(bare) > 3 else ''}): without "
+                "dissipation in the bulk the projected generator may be singular"
+            )
+        return ""
+
+    def prepare(self, model: Lindbladian, *, tol: float, seed: int, task: str = "steady_state") -> Work:
         support = self.supports(model, task)
         if not support:
             raise NotSupportedError(f"Method {self.name} does not support this model: {support.reason}", field="method")
@@ -150,35 +174,42 @@ class ImplicitSweeps(Method):
         # one more than the largest rank: the identity is in every frame, whether the state needs it or not
         exact = int(_exact_bond([float(d) ** 2 for d in model.lattice.dims])) + 1
         limits = Limits(tol, min(self.max_bond or DEFAULT_MAX_BOND, exact), exact, self.max_sweeps)
-        mpo = lindbladian_mpo(rotating_frame(model), position_order(model.lattice))
-        return Engine(model, mpo, limits, self.initial_bond, self.cutoff, self.rtol, self.krylov)
+        turned, order = rotating_frame(model), position_order(model.lattice)
+        mpo, labels = lindbladian_mpo(turned, order), find_labels(turned)
+        operator = graded_operator(mpo.tensors, [labels[s] for s in order])
+        engine = Engine(model, mpo, operator, limits, self.initial_bond, self.cutoff, self.rtol, self.krylov)
+        return Work(engine, model, tol, seed, self.fallback)
 
     # -- the verbs ----------------------------------------------------------------------------------------------------
 
-    def start(self, work: Engine, initial: Any) -> Iterate:
-        return work.begin(_initial_state(work.model, "mixed" if initial is None else initial))
+    def start(self, work: Work, initial: Any) -> Iterate:
+        return work.engine.begin(_initial_state(work.model, "mixed" if initial is None else initial))
 
-    def advance(self, work: Engine, iterate: Iterate) -> tuple[Iterate, Diagnostics]:
+    def advance(self, work: Work, iterate: Iterate) -> tuple[Iterate, Diagnostics]:
         return work.advance(iterate)
 
-    def certify(self, work: Engine, iterate: Iterate, status: Status) -> Certificate:
-        state = iterate.state
-        assert isinstance(state, MPOState)
-        p = Progress.from_json(iterate.scalars["implicit"])
-        bond = max(state.bond_dimensions, default=1)
-        weights = iterate.arrays.get("discarded weight", np.zeros(0))
-        weight = float(weights.max(initial=0.0))
-        limits = work.limits
-        return Certificate(
-            residual=float(work.mpo.residual(state)),
-            trace=float(state.trace()),
-            discarded_weight=weight,
-            bond_dimension=bond,
-            saturated=bool(bond >= limits.max_bond and bond < limits.exact_bond and weight > 0),
-            error_estimate=p.error if status is not Status.NOT_FINITE else None,
-            error_parts={k: float(v) for k, v in p.parts.items() if v is not None},
-            notes=_notes(p, status, work.rate),
-        )
+    def certify(self, work: Work, iterate: Iterate, status: Status) -> Certificate:
+        return work.certified(iterate, status) or _certificate(work.engine, iterate, status)
+
+
+def _certificate(work: Engine, iterate: Iterate, status: Status) -> Certificate:
+    state = iterate.state
+    assert isinstance(state, MPOState)
+    p = Progress.from_json(iterate.scalars["implicit"])
+    bond = max(state.bond_dimensions, default=1)
+    weights = iterate.arrays.get("discarded weight", np.zeros(0))
+    weight = float(weights.max(initial=0.0))
+    limits = work.limits
+    return Certificate(
+        residual=p.residual if p.position == 0 and p.scale == 1 else float(work.mpo.residual(state)),
+        trace=float(state.trace()),
+        discarded_weight=weight,
+        bond_dimension=bond,
+        saturated=bool(bond >= limits.max_bond and bond < limits.exact_bond and weight > 0),
+        error_estimate=p.error if status is not Status.NOT_FINITE else None,
+        error_parts={k: float(v) for k, v in p.parts.items() if v is not None},
+        notes=_notes(p, status, work.rate),
+    )
 
 
 def _notes(p: Progress, status: Status, rate: float) -> tuple[str, ...]:
@@ -190,6 +221,11 @@ def _notes(p: Progress, status: Status, rate: float) -> tuple[str, ...]:
         reason = p.failure or "the sweeps have not settled"
         notes += (f"{reason}: this is not a steady state; use TEBD, which follows the evolution in time.",)
     return notes
+
+
+def _damped_sites(model: Lindbladian) -> set[int]:
+    """Return the sites on which some jump acts."""
+    return {s for jump in model.jumps if jump.rate > 0 for key, _ in jump.operator for _, s in key}
 
 
 def _exact_bond(legs: list[float]) -> float:

@@ -1,7 +1,8 @@
 """How the sweeps go on: tau and bond dimension from the tolerance alone, the error parts, and when to give up.
 
     truncation    kappa |x(chi') - x(chi)|, chi' the bond dimension before, kappa = 8 sqrt(w/w') within [0.02, 2], w and
-                  w' the discarded weights
+                  w' the discarded weights; at least 3 s^8 (cutoff)^(1/2), the part of operator
+                  strings of eight factors in a metric that divides them by s per factor
     relaxation    2 D r/(1 - r), D the change of the last sweep and r its decay per sweep
     local solves  q D, q the largest |r|/|r_0| left over by GMRES in the last sweep
 
@@ -29,11 +30,15 @@ TRUSTED_TAU = 1e3
 TAU_FACTOR = 10.0
 # A level has relaxed when the rest is this share of the difference to the last one, or of the tolerance.
 RELAXED = 0.1
+# Decay per sweep above which a larger bond dimension is tried at once.
+CREEPING = 0.3
 # Sweeps without progress before the bond dimension grows, and before giving up where it cannot.
 PATIENCE = 3
 LAST_PATIENCE = 12
 # Decay per sweep never believed to be faster, nor slower: beyond, there is no estimate.
 FASTEST, SLOWEST = 0.03, 0.95
+# While a level has had one sweep only, its decay is taken from the level before: so many times worse, at least FIRST.
+CAUTION, FIRST = 3.0, 0.04
 RELAXATION_SAFETY = 2.0
 # GMRES leftovers above this: the local problems are not being solved.
 UNSOLVED = 0.9
@@ -57,7 +62,8 @@ class Progress:
 
     ``position`` and ``right``: the next bond and the direction of the sweep; ``drifts``: changes of the local profile
     by the sweeps of this level; ``weight``: largest relative weight discarded in the last sweep, ``coarser`` the same
-    of the level before, whose relaxed residual is ``residuals[-1]``.
+    of the level before, whose relaxed residual is ``residuals[-1]``; ``prior``: the slowest decay per sweep of the
+    levels before.
     """
 
     bond: int
@@ -70,6 +76,7 @@ class Progress:
     drifts: list[float] = field(default_factory=list)
     weight: float = 0.0
     coarser: float | None = None
+    prior: float | None = None
     worst: float = 0.0
     solved: float = 0.0
     products: int = 0
@@ -102,11 +109,17 @@ class Progress:
 
     @property
     def ratio(self) -> float:
-        """Decay of the change per sweep: the worse of the last two, within what may be believed."""
+        """Decay of the change per sweep: the worse of the last two, within what may be believed.
+
+        After the first sweep of a level it is that of the level before, made worse to be on the safe side.
+        """
         d = [max(x, FLOOR) for x in self.drifts[-3:]]
         if len(d) < 2:
-            return math.inf
-        return max([FASTEST, *(b / a for a, b in itertools.pairwise(d) if b > FLOOR)])
+            return math.inf if self.prior is None else max(FIRST, CAUTION * self.prior)
+        return max(FASTEST, self._decay(d))
+
+    def _decay(self, drifts: list[float]) -> float:
+        return max((b / a for a, b in itertools.pairwise(drifts) if b > FLOOR), default=0.0)
 
     @property
     def remaining(self) -> float | None:
@@ -132,6 +145,8 @@ class Progress:
 
     def enter(self, bond: int) -> None:
         """Go on at a larger bond dimension."""
+        if len(self.drifts) > 1:
+            self.prior = self._decay([max(x, FLOOR) for x in self.drifts[-3:]])
         self.level += 1
         self.bond, self.drifts, self.best, self.since_best = bond, [], None, 0
         self.coarser = self.weight
@@ -160,7 +175,7 @@ def truncation_factor(weight: float, coarser: float | None) -> float:
     return min(max(8 * math.sqrt(max(weight, 0.0) / coarser), 0.02), 2.0)
 
 
-def judge(p: Progress, limits: Limits, rate: float, moved: float | None) -> Verdict:
+def judge(p: Progress, limits: Limits, rate: float, moved: float | None, cut: float = 0.0) -> Verdict:
     """Return what comes next after a sweep, and set the parts of the error.
 
     Parameters
@@ -173,11 +188,13 @@ def judge(p: Progress, limits: Limits, rate: float, moved: float | None) -> Verd
         Size of the generator per site, the unit of 1/tau.
     moved
         Largest difference of local expectation values to the state of the level before; None at the first level.
+    cut
+        What the cutoff can do to local expectation values.
     """
     exact = p.bond >= limits.exact_bond
     kappa = truncation_factor(p.weight, p.coarser)
     p.parts = {
-        "truncation": 0.0 if exact else None if moved is None else kappa * max(moved, FLOOR),
+        "truncation": 0.0 if exact else None if moved is None else max(kappa * max(moved, FLOOR), cut),
         "relaxation": p.remaining,
         "local solves": p.worst * p.drifts[-1],
     }
@@ -191,6 +208,9 @@ def judge(p: Progress, limits: Limits, rate: float, moved: float | None) -> Verd
     relaxed = rest is not None and rest <= target and (trusted or p.level < 2)
     can_grow = p.bond < min(limits.max_bond, limits.exact_bond)
     stuck = p.since_best >= (PATIENCE if can_grow else LAST_PATIENCE)
+    # truncated too hard, sweeps creep: no use in waiting for them
+    creeping = len(p.drifts) > 1 and p.tau * rate >= TRUSTED_TAU and p.ratio > CREEPING
+    stuck = stuck or (can_grow and creeping)
     if not relaxed and not stuck:
         return Verdict("sweep")
     if can_grow:

@@ -1,4 +1,4 @@
-"""The adjoint problem in matrix-product form, solved by two-site implicit Galerkin sweeps.
+"""Linear problems with a Lindbladian or its adjoint in matrix-product form, by two-site implicit Galerkin sweeps.
 
     ( L^T - s |1)(1| ) y = b
 
@@ -18,19 +18,30 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..methods.implicit.environments import edge, grow_left, grow_right
-from ..methods.implicit.local import LocalGenerator, gmres
 from ..superoperator.mpo import MPO
 from ..superoperator.train import (
     add_trains,
     canonical_train,
     compress_train,
     robust_svd,
+    train_inner,
     train_log_norm,
     truncation_rank,
 )
+from .implicit.environments import edge, grow_left, grow_right
+from .implicit.local import LocalGenerator, gmres
 
-__all__ = ["DualProblem", "DualVector", "identity_train"]
+__all__ = [
+    "FIRST_STEP",
+    "DualProblem",
+    "DualVector",
+    "Relaxed",
+    "identity_train",
+    "ladder",
+    "relax",
+    "restart_step",
+    "traceless_train",
+]
 
 Apply = Callable[[np.ndarray], np.ndarray]
 
@@ -41,11 +52,33 @@ KRYLOV = 40
 LOCAL_ACCURACY = 1e-3
 # Singular values of y below this fraction of the largest carry nothing the estimate could see.
 NOISE = 1e-12
+# Relative size of differences below which scalar products lose too much to rounding.
+QUICK = 1e-5
+FIRST_BOND = 4
+# Implicit steps tau of the sweeps, in units of one over the shift: the first one, the smallest, the largest.
+FIRST_STEP, SMALLEST_STEP, LARGEST_STEP = 3.0, 0.03, 1e4
+# ... and the shortest one at the beginning of a further level.
+RESTART_STEP = 0.3
+# A step grows after a sweep that lowers the residual by less than SLOW, and shrinks after one that was taken back.
+SLOW, LONGER, SHORTER = 0.5, 3.0, 4.0
+# A sweep that raises the residual by more than this factor is taken back, the third one in a row in any case.
+BACK, WORSE = 1.5, 2
+# A level ends when the last PATIENCE sweeps lowered the residual by less than GAIN (with long steps: the last two).
+PATIENCE, GAIN, LONG_STEP = 6, 0.8, 100.0
+MOST_SWEEPS = 150
 
 
 def identity_train(legs: Sequence[int]) -> tuple[np.ndarray, ...]:
     """Return the unit vector e_0 of the identity as a train of bond dimension 1."""
     return tuple(np.eye(1, n).reshape(1, n, 1) for n in legs)
+
+
+def traceless_train(train: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Return the train without its component along the identity."""
+    carry = np.ones((1, 1))
+    for t in train:
+        carry = carry @ t[:, 0, :]
+    return add_trains([train, identity_train([t.shape[1] for t in train])], [1.0, -float(carry[0, 0])])
 
 
 @dataclass(frozen=True)
@@ -97,6 +130,33 @@ class DualProblem:
     def residual(self, y: DualVector) -> float:
         """Return |A y - b| / |b|, exact (orthogonal transformations, no scalar product of differences)."""
         return float(np.linalg.norm(canonical_train(self._residual_train(y), 0)[0])) / self.norm
+
+    def quick_residual(self, y: DualVector) -> float:
+        """Return |A y - b| / |b| from scalar products: cheaper, and as accurate above 1e-5 |A y| / |b|.
+
+        Below that it is :meth:`residual`; infinite where numbers have overflowed.
+        """
+        first = float(np.abs(y.tensors[0]).max())
+        if not np.isfinite(first):
+            return np.inf
+        unit = DualVector(identity_train([t.shape[1] for t in self.b]), y.order)
+        b = DualVector(self.b, y.order)
+        overlap = train_inner(unit.tensors, y.tensors)
+        size = train_log_norm(y.tensors)
+        image = float(np.exp(2 * size)) * self.operator.residual(y, "square") ** 2 if np.isfinite(size) else 0.0
+        square = image - 2 * self.operator.bilinear(b, y) + self.norm**2
+        cross = self.operator.bilinear(unit, y)
+        square += self.shift * overlap * (self.shift * overlap - 2 * cross + 2 * train_inner(unit.tensors, self.b))
+        if not np.isfinite(square):
+            return np.inf
+        return self.residual(y) if square < QUICK**2 * max(image, self.norm**2) else float(np.sqrt(square)) / self.norm
+
+    def with_identity(self, y: DualVector) -> DualVector:
+        """Return y with the part along the identity that solves the row of the identity."""
+        unit = DualVector(identity_train([t.shape[1] for t in self.b]), y.order)
+        rest = self.operator.bilinear(unit, y) - train_inner(unit.tensors, self.b)
+        wanted = rest / self.shift - train_inner(unit.tensors, y.tensors)
+        return DualVector(add_trains([y.tensors, unit.tensors], [1.0, wanted]), y.order)
 
     def enriched(self, y: DualVector, max_bond: int) -> DualVector:
         """Return y + (A y - b) / s cut to ``max_bond``: a step of the evolution dy/dt = A y - b.
@@ -239,3 +299,60 @@ def _local_operator(sweep: _Sweep, p: int) -> Apply:
         return (x @ fourth).ravel()
 
     return chain
+
+
+def ladder(max_bond: int) -> tuple[int, ...]:
+    """Return the bond dimensions 4, 8, 16, ... up to ``max_bond``, at least two of them.
+
+    >>> ladder(24), ladder(3)
+    ((4, 8, 16, 24), (1, 3))
+    """
+    if max_bond <= FIRST_BOND:
+        return (max(1, max_bond // 2), max_bond)
+    steps = [FIRST_BOND]
+    while 2 * steps[-1] < max_bond:
+        steps.append(2 * steps[-1])
+    return (*steps, max_bond)
+
+
+def restart_step(step: float) -> float:
+    """Return the first step of a level from the last one of the level before."""
+    return float(np.clip(step, RESTART_STEP, LONG_STEP))
+
+
+@dataclass(frozen=True)
+class Relaxed:
+    """A dual with its relative residual, and the implicit step that was in use at the end."""
+
+    y: DualVector
+    residual: float
+    step: float
+
+
+def relax(problem: DualProblem, y: DualVector, bond: int, step: float = FIRST_STEP, accuracy: float = 0.0) -> Relaxed:
+    """Return the best y of sweeps with implicit steps whose length follows the exact residual.
+
+    A projected generator that is far from normal (baths at the ends only) has eigenvalues near zero or with positive
+    real part that the generator itself has not: long steps then lead away from the solution, or to infinity.  Short
+    ones follow the evolution dy/dt = L^T y - b, which decays.  So a sweep that raises the residual much is taken back
+    and the step shortened; one that lowers it little is followed by a longer step.
+    """
+    best, size = y, problem.quick_residual(y)
+    record, worse = [size], 0
+    for _ in range(MOST_SWEEPS):
+        y, _ = problem.sweep(y, step / problem.shift, bond)
+        now = problem.quick_residual(y)
+        if now < size:
+            if now > SLOW * size:
+                step = min(LONGER * step, LARGEST_STEP)
+            best, size, worse = y, now, 0
+        elif now < BACK * size and worse < WORSE:
+            worse += 1
+        else:
+            y, step, worse = best, step / SHORTER, 0
+        record.append(size)
+        since = 2 if step >= LONG_STEP else PATIENCE
+        settled = len(record) > since and size > GAIN ** (since / PATIENCE) * record[-1 - since]
+        if settled or step < SMALLEST_STEP or size <= max(accuracy, 1e-13):
+            break
+    return Relaxed(best, problem.residual(best), step)

@@ -3,7 +3,16 @@
 from .algebra import adjoint_action, operator_norm, simplify
 from .base import OBSERVABLES, Observable, StateFunction, build_observable, register_observable
 from .currents import continuity_current, current, equation_of_motion, sources
-from .measures import entropy, fidelity, mutual_information, negativity, operator_entropy, purity, top_population
+from .measures import (
+    entropy,
+    fidelity,
+    hilbert_schmidt_fidelity,
+    mutual_information,
+    negativity,
+    operator_entropy,
+    purity,
+    top_population,
+)
 from .pairs import g1, pair_current
 from .profiles import correlation, profile, variance
 from .thermodynamics import bath_flow, entropy_production, heat_current
@@ -26,6 +35,7 @@ __all__ = [
     "entropy_production",
     "equation_of_motion",
     "fidelity",
+    "hilbert_schmidt_fidelity",
     "g1",
     "heat_current",
     "mutual_information",

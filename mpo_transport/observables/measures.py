@@ -22,11 +22,13 @@ from ..states.cluster import ClusterState
 from ..states.dense import DenseState
 from ..states.gaussian import GaussianState
 from ..states.mpo import MPOState
+from ..states.mpo_algebra import hilbert_schmidt_fidelity as _matrix_product_similarity
 from .base import StateFunction, register_observable
 
 __all__ = [
     "entropy",
     "fidelity",
+    "hilbert_schmidt_fidelity",
     "mutual_information",
     "negativity",
     "operator_entropy",
@@ -173,7 +175,7 @@ def mutual_information(sites_a: Sites, sites_b: Sites) -> StateFunction:
 
 
 @register_observable
-def fidelity(target: Any) -> StateFunction:
+def fidelity(target: Any, sites: Sites | None = None) -> StateFunction:
     """Return the Uhlmann fidelity with a target state, F = (Tr sqrt(sqrt(sigma) rho sqrt(sigma)))^2, between 0 and 1.
 
     For a pure target this is <psi|rho|psi>.
@@ -183,16 +185,23 @@ def fidelity(target: Any) -> StateFunction:
     target
         A :class:`~mpo_transport.states.State`, a (D, D) density matrix, or a product state: "up", "down", "vacuum",
         "mixed", or one entry per site (occupation, vector or matrix).
+    sites
+        Compare the reduced density matrices of these sites, so that long chains can be compared piece by piece: the
+        target is a state of the whole lattice, or a matrix of the listed sites (first one slowest).  None: the whole.
 
     Raises
     ------
     InputError
         If the target does not fit the lattice.
     NotSupportedError
-        For a mixed target on a system too large to diagonalise; pure targets are fine in every backend.
+        For a mixed target on a system too large to diagonalise; pure targets are fine in every backend, and
+        :func:`hilbert_schmidt_fidelity` compares mixed states of any length.
     """
+    chosen = None if sites is None else _listed(sites)
 
     def value(state: State) -> float:
+        if chosen is not None:
+            return _uhlmann(_reduced(state, chosen), _reduced_target(state, target, chosen))
         if isinstance(target, State):
             check_same_spaces(state.lattice, target, "target")
             if abs(target.purity() - 1) < 1e-12:
@@ -214,7 +223,44 @@ def fidelity(target: Any) -> StateFunction:
             sigma = np.kron(sigma, m)
         return _uhlmann(_whole(state), sigma)
 
-    return StateFunction("fidelity", value, {"target": target}, description="fidelity")
+    name = _named("fidelity", chosen or ())
+    return StateFunction(name, value, {"target": target, "sites": chosen}, description="fidelity")
+
+
+@register_observable
+def hilbert_schmidt_fidelity(target: Any) -> StateFunction:
+    """Return Tr(rho sigma) / sqrt(Tr rho^2 Tr sigma^2), the cosine of the angle between two density matrices.
+
+    1 for equal states and 0 for orthogonal ones, like the Uhlmann fidelity but *not* equal to it for mixed states; it
+    needs no square root of a matrix, so matrix products of any length can be compared.  X. Wang, C.-S. Yu, X. X. Yi,
+    Phys. Lett. A 373, 58 (2008).
+
+    Parameters
+    ----------
+    target
+        A :class:`~mpo_transport.states.State`, or a product state as in :func:`fidelity`.
+
+    Raises
+    ------
+    InputError
+        If the target does not fit the lattice.
+
+    Examples
+    --------
+    >>> from mpo_transport import Chain, MPOState, SpinHalf
+    >>> state = MPOState.mixed(Chain(2, SpinHalf()))
+    >>> round(hilbert_schmidt_fidelity("up").evaluate(state), 12)
+    0.5
+    """
+
+    def value(state: State) -> float:
+        sigma = _state_like(state, target)
+        check_same_spaces(state.lattice, sigma, "target")
+        if isinstance(state, MPOState) and isinstance(sigma, MPOState) and state.order == sigma.order:
+            return _matrix_product_similarity(state, sigma)
+        return float(state.overlap(sigma) / math.sqrt(state.purity() * sigma.purity()))
+
+    return StateFunction("hilbert_schmidt_fidelity", value, {"target": target}, description="Hilbert-Schmidt fidelity")
 
 
 @register_observable
@@ -229,6 +275,27 @@ def top_population() -> StateFunction:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
+
+
+def _reduced_target(state: State, target: Any, sites: tuple[int, ...]) -> np.ndarray:
+    """Return the density matrix with which that of ``sites`` is compared."""
+    if isinstance(target, np.ndarray) and target.ndim == 2 and target.shape[0] == target.shape[1]:
+        return _checked_target(target, state.lattice, sites)
+    sigma = _state_like(state, target)
+    check_same_spaces(state.lattice, sigma, "target")
+    return _reduced(sigma, sites)
+
+
+def _state_like(state: State, target: Any) -> State:
+    """Return ``target`` if it is a state, else the product state it describes, in the representation of ``state``."""
+    if isinstance(target, State):
+        return target
+    try:
+        if isinstance(state, GaussianState):
+            return GaussianState.product(state.lattice, target)
+        return _product_like(state, local_density_matrices(state.lattice, target))
+    except InputError as error:
+        raise InputError(f"Argument `target` is no state of this lattice: {error}", field="target") from None
 
 
 def _fidelity_with_product(state: GaussianState, target: Any) -> float:
@@ -348,8 +415,8 @@ def _root(matrix: np.ndarray) -> np.ndarray:
     return np.asarray((vectors * np.sqrt(values)) @ vectors.conj().T)
 
 
-def _checked_target(matrix: np.ndarray, lattice: Lattice) -> np.ndarray:
-    D = _dimension(lattice, range(lattice.L))
+def _checked_target(matrix: np.ndarray, lattice: Lattice, sites: Sequence[int] | None = None) -> np.ndarray:
+    D = _dimension(lattice, range(lattice.L) if sites is None else sites)
     if matrix.shape != (D, D):
         raise InputError(f"Argument `target` must be {D} x {D}, but has shape {matrix.shape}.", field="target")
     if not np.allclose(matrix, matrix.conj().T, atol=1e-10) or not np.isclose(np.trace(matrix).real, 1, atol=1e-8):

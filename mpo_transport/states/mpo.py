@@ -33,6 +33,7 @@ from ..superoperator.train import (
 )
 from .base import Key, State, check_same_spaces, check_sites, local_density_matrices, refuse_dense, register_state
 from .mpo_environments import Environments, product_values
+from .mpo_sampling import Samples, sample
 
 __all__ = ["MPOState"]
 
@@ -280,6 +281,47 @@ class MPOState(State):
         sign, log = train_log_inner(self.tensors, other.tensors)
         mine, yours = self._normalisable(), other._normalisable()
         return float(sign * np.exp(log - mine.log_trace - yours.log_trace) * mine.sign * yours.sign)
+
+    # -- measurements -------------------------------------------------------------------------------------------------
+
+    def sample(self, n: int, bases: Any = None, sites: Sequence[int] | None = None, seed: int = 0) -> Samples:
+        """Draw ``n`` independent outcomes of measuring every site in a local basis.
+
+        Parameters
+        ----------
+        n
+            Number of samples.
+        bases
+            The observable measured: a name such as ``"X"``, a Hermitian (d, d) matrix, or a list with one of them per
+            measured site; None: the basis states 0 .. d-1 of the local space.  Degenerate eigenvalues are one outcome.
+        sites
+            The sites measured, in the order of the columns; None: all.  The others are traced out.
+        seed
+            Seed of the random numbers; the first samples do not depend on ``n``.
+
+        Returns
+        -------
+        Samples
+            Outcomes, values, and the weight of negative conditional probabilities of a state that is not positive;
+            where it exceeds the statistical error an :class:`~mpo_transport.MpoTransportWarning` says so.
+
+        Raises
+        ------
+        InputError
+            For a bad argument, or a state without a trace.
+
+        Examples
+        --------
+        >>> from mpo_transport import Chain, SpinHalf
+        >>> state = MPOState.product(Chain(40, SpinHalf()), ["up", "down"] * 20)
+        >>> samples = state.sample(3, "Z")
+        >>> samples.values.shape, samples.values[0, :4].tolist()
+        ((3, 40), [1.0, -1.0, 1.0, -1.0])
+        """
+        if sites is not None:
+            _nonempty(self.lattice, sites)
+        self._normalisable()
+        return sample(self, n, bases, sites, seed)
 
     # -- linear algebra: new states, nothing in place -----------------------------------------------------------------
 

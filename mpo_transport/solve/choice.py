@@ -17,9 +17,11 @@ _COMFORTABLE_SECONDS = 60.0
 _COMFORTABLE_BYTES = 2.0 * 2**30
 # Tried in this order.  Methods with an uncontrolled approximation, such as mean field, and those without a density
 # matrix, such as closed hierarchies, are used only when named.
-_AUTOMATIC = ("ExactDiag", "Gaussian", "ChainGrowth", "CholeskyGrowth", "ImplicitSweeps", "TEBD")
+_AUTOMATIC = ("ExactDiag", "Gaussian", "ImplicitSweeps", "ChainGrowth", "CholeskyGrowth", "TEBD")
 # Knobs that only the automatic choice sets: where the sweeps fail, time evolution takes over and the result says so.
 _KNOBS: dict[str, dict[str, Any]] = {"ImplicitSweeps": {"fallback": True}}
+# To see whether a chain can be grown, short ones are solved: not worth the time where sweeps serve.
+_GROWTH = ("ChainGrowth", "CholeskyGrowth")
 
 
 def choose_method(model: Lindbladian, task: str = "steady_state", tol: float = 1e-6) -> tuple[Method, str]:
@@ -28,7 +30,7 @@ def choose_method(model: Lindbladian, task: str = "steady_state", tol: float = 1
     Exact diagonalisation where it fits comfortably (a minute, 2 GiB and half of the memory at hand), else whichever of
     exact diagonalisation, the moments of a quadratic model and sweeps on a matrix-product density matrix is foreseen to
     be faster.  Implicit sweeps are considered where every site has a jump or H = 0, and time evolution takes over where
-    they fail.
+    they fail; elsewhere short chains are solved to see whether the long one can be grown from them.
 
     Raises
     ------
@@ -49,6 +51,9 @@ def choose_method(model: Lindbladian, task: str = "steady_state", tol: float = 1
         support = method.supports(model, task)
         if task not in cls.tasks or not support:
             refused.append(f"{label}: {support.reason if not support else f'it has no task {task!r}'}")
+            continue
+        if label in _GROWTH and any(m.name == "ImplicitSweeps" for m, _ in fitting):
+            refused.append(f"{label}: not looked at, because implicit sweeps serve")
             continue
         hopeless = method.unpromising(model)
         if hopeless:

@@ -27,7 +27,7 @@ from .terms import product_matrices, require_bounded
 __all__ = ["ChargeBasis", "ChargePlan", "charge_basis", "charge_plan", "sector_operator", "sector_sizes"]
 
 # Values of all charges together that are listed; many charges of single sites have 2^L.
-MOST_SECTORS = 200_000
+MOST_SECTORS = 20_000
 
 Weights = tuple[int, ...]
 

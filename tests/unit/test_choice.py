@@ -39,6 +39,19 @@ def test_sweeps_are_passed_over_where_the_bulk_is_unitary():
     assert mt.ImplicitSweeps().unpromising(Lindbladian(chain, None, jumps)) == ""
 
 
+def test_growth_is_looked_at_only_where_sweeps_do_not_serve():
+    _, reason = choose_method(DISSIPATIVE)
+    assert "ChainGrowth: not looked at" in reason
+    method, _ = choose_method(models.boundary_driven_xxz(24, 1.0, J=1.0, eps=1.0))
+    assert isinstance(method, mt.CholeskyGrowth)
+
+
+def test_charges_of_single_sites_are_not_listed():
+    """Exclusion conserves n - n' on every site: 2^100 values."""
+    method, reason = choose_method(models.exclusion_process(100, 1.0, 0.5, 0.3, 0.7))
+    assert isinstance(method, mt.ImplicitSweeps) and "ExactDiag: the Hilbert space has dimension" in reason
+
+
 def test_sweeps_do_not_evolve_in_time():
     assert isinstance(choose_method(DISSIPATIVE, "evolve")[0], mt.TEBD)
 

@@ -140,6 +140,8 @@ class Engine:
         """Relative weight that a truncation may discard: invisible at the tolerance, also in long strings."""
         if self.cutoff is not None:
             return self.cutoff
+        if p.bond >= self.limits.exact_bond:
+            return 0.0  # nothing need be cut, and what is cut comes back enlarged by slow modes
         return max(1e-4 * min(self.limits.tol, 1e-2) / p.scale**LONGEST, 1e-15) ** 2
 
     # -- judging ------------------------------------------------------------------------------------------------------

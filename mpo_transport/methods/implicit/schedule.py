@@ -4,6 +4,7 @@
                   w' the discarded weights; at least 3 s^8 (cutoff)^(1/2), the part of operator
                   strings of eight factors in a metric that divides them by s per factor
     relaxation    2 D r/(1 - r), D the change of the last sweep and r its decay per sweep
+                  and, where nothing is cut, at least 10 |L rho|/|rho|: slow modes enlarge rounding
     local solves  q D, q the largest |r|/|r_0| left over by GMRES in the last sweep
 
 All differences are largest ones of local expectation values.  A state counts only if the residual |L rho|/|rho| falls
@@ -194,8 +195,8 @@ def judge(p: Progress, limits: Limits, rate: float, moved: float | None, cut: fl
     exact = p.bond >= limits.exact_bond
     kappa = truncation_factor(p.weight, p.coarser)
     p.parts = {
-        "truncation": 0.0 if exact else None if moved is None else max(kappa * max(moved, FLOOR), cut),
-        "relaxation": p.remaining,
+        "truncation": cut if exact else None if moved is None else max(kappa * max(moved, FLOOR), cut),
+        "relaxation": p.remaining if p.remaining is None or not exact else max(p.remaining, 10 * (p.residual or 0.0)),
         "local solves": p.worst * p.drifts[-1],
     }
     trusted = p.tau * rate >= TRUSTED_TAU and p.worst < UNSOLVED

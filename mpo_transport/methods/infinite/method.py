@@ -17,7 +17,6 @@ from ...states.base import check_initial
 from ..base import Diagnostics, Estimate, Iterate, Method, Support, register_method
 from ..tebd.progress import Progress
 from ..tebd.schedule import Limits
-from ..tebd.splitting import ORDERS
 from ..tebd.stretches import hidden_rate
 from .cell import Cell, build_cell, refusal
 from .engine import InfiniteEngine, pair_rates
@@ -119,7 +118,7 @@ class InfiniteTEBD(Method):
                 raise InputError(
                     f"Argument `{name}` must be a finite number > 0 or None, but is {value!r}.", field=name
                 )
-        if isinstance(self.order, bool) or not isinstance(self.order, numbers.Integral) or self.order not in ORDERS:
+        if isinstance(self.order, bool) or not isinstance(self.order, numbers.Integral) or self.order not in (2, 4):
             raise InputError(f"Argument `order` must be 2 or 4, but is {self.order!r}.", field="order")
 
     # -- before starting ----------------------------------------------------------------------------------------------

@@ -145,7 +145,7 @@ def charge_plan(model: Lindbladian, *, max_total: int | None = None) -> ChargePl
     total = (1,) * L
     candidates = [total] if _in_span(total, charges) else list(charges)
     plans = [_plan(model, weights, charges, max_total) for weights in candidates]
-    return min(plans, key=lambda p: (sum(float(n) ** 3 for n in p.sizes), p.weights))
+    return min(plans, key=lambda p: (sum(int(n) ** 3 for n in p.sizes), p.weights))
 
 
 def _in_span(vector: Weights, basis: Sequence[Weights]) -> bool:

@@ -52,6 +52,12 @@ def test_charges_of_single_sites_are_not_listed():
     assert isinstance(method, mt.ImplicitSweeps) and "ExactDiag: the Hilbert space has dimension" in reason
 
 
+def test_very_long_chains_are_not_too_long_to_choose_for():
+    """Sector sizes of 400 spins, cubed, are beyond floating-point numbers."""
+    chain = models.boundary_driven_xx(400, 1.0, 1.0, 0.8, 1.0, 0.2)
+    assert isinstance(choose_method(chain)[0], mt.Gaussian)
+
+
 def test_sweeps_do_not_evolve_in_time():
     assert isinstance(choose_method(DISSIPATIVE, "evolve")[0], mt.TEBD)
 

@@ -136,9 +136,11 @@ class CholeskyGrowth(Method):
             raise NotSupportedError(support.reason, field="method")
         ladder = _first_levels(model)
         levels = float(2 if ladder is None else ladder.levels if ladder.closed else model.L // 2 + 1)
-        bond = min(levels**2, float(self.max_bond or DEFAULT_MAX_BOND), 60 + 5.0 * model.L)
+        digits = min(max(-math.log10(tol), 1.0), 15.0)
+        foreseen = (50 + 16 * digits) * (model.L / 32) ** 0.6  # seen at Delta = 1, the largest spectra
+        bond = min(levels**2, float(self.max_bond or DEFAULT_MAX_BOND), foreseen)
         memory = 16.0 * model.L * 3 * levels**3 + 8.0 * 4 * model.L * 4 * bond**2 + 8.0 * 6 * (8 * bond) ** 2
-        seconds = 0.5 + 1e-8 * model.L * levels**4 + min(AFFORDABLE, _accurate(model.L, bond)) / 2e10
+        seconds = 0.5 + 1e-8 * model.L * levels**4 + min(6e-8 * model.L * bond**3, AFFORDABLE / 6e10)
         return Estimate(memory, seconds, f"{levels:.0f} levels, bond dimension up to {bond:.0f}")
 
     def prepare(self, model: Lindbladian, *, tol: float, seed: int, task: str = "steady_state") -> Work:

@@ -12,9 +12,19 @@ import numpy as np
 
 from ..errors import InputError, NotSupportedError, did_you_mean
 from ..model import Jump, Lindbladian
+from ..observables.algebra import simplify
+from ..operators import OpSum
 from ..symmetry import charge_changes
 
-__all__ = ["active_jumps", "charge_table", "checked_fields", "checked_order", "counted_baths", "counted_weights"]
+__all__ = [
+    "active_jumps",
+    "charge_table",
+    "checked_fields",
+    "checked_order",
+    "counted_baths",
+    "counted_rates",
+    "counted_weights",
+]
 
 HIGHEST_ORDER = 12
 
@@ -39,6 +49,16 @@ def counted_baths(model: Lindbladian) -> tuple[str, ...]:
     labels = dict.fromkeys(j.label for j in jumps if j.label is not None)
     charges = {label: [j.charge for j in jumps if j.label == label] for label in labels}
     return tuple(label for label, c in charges.items() if None not in c and any(c))
+
+
+def counted_rates(model: Lindbladian, weights: np.ndarray) -> OpSum:
+    """Return sum_m w_m rate_m L_m^+ L_m, Hermitian; one weight per active jump."""
+    total = OpSum()
+    for jump, weight in zip(active_jumps(model), weights, strict=True):
+        if weight:
+            total = total + (float(weight) * jump.rate) * (jump.operator.dag * jump.operator)
+    total = simplify(model.lattice, total)
+    return 0.5 * (total + total.dag)
 
 
 def charge_table(model: Lindbladian, weights: Iterable[Mapping[str, float]]) -> np.ndarray:

@@ -22,12 +22,11 @@ from ..dual.hierarchy import QUICK, SHARE, HierarchyDual
 from ..errors import NotSupportedError
 from ..methods.hierarchy import HierarchyState
 from ..model import Lindbladian
-from ..observables.algebra import simplify
 from ..operators import OpSum
 from ..states import MPOState, State
 from ..superoperator.heisenberg import HeisenbergAction
 from ..superoperator.mpo import lindbladian_mpo
-from .fields import active_jumps
+from .fields import counted_rates
 from .network import _recycling_terms
 
 __all__ = ["HierarchyCounting", "exact_counting"]
@@ -73,15 +72,7 @@ class HierarchyCounting:
 
     def activity(self, i: int, j: int) -> OpSum:
         """Return J_ij = sum_m q_mi q_mj rate_m L_m^+ L_m."""
-        return self._rates(self.table[:, i] * self.table[:, j])
-
-    def _rates(self, weights: np.ndarray) -> OpSum:
-        total = OpSum()
-        for jump, weight in zip(active_jumps(self.model), weights, strict=True):
-            if weight:
-                total = total + (float(weight) * jump.rate) * (jump.operator.dag * jump.operator)
-        total = simplify(self.model.lattice, total)
-        return 0.5 * (total + total.dag)
+        return counted_rates(self.model, self.table[:, i] * self.table[:, j])
 
     def scale(self, i: int) -> float:
         """Return <J_ii>, the noise of independent jumps at the same rates."""
@@ -89,7 +80,7 @@ class HierarchyCounting:
 
     def _solved(self, i: int) -> tuple[float, Dual]:
         """Return <J_i> in the state, and the dual of J_i."""
-        operator = self._rates(self.table[:, i])
+        operator = counted_rates(self.model, self.table[:, i])
         value = float(self.state.expect(operator).real)
         dual = self.dual.solve(operator, value, 0.0)
         self.residual = max(self.residual, dual.residual)

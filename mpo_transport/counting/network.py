@@ -35,13 +35,12 @@ from ..dual.base import Dual
 from ..dual.network import TRUSTED, NetworkDual, error_of_ladder
 from ..methods.linear_sweeps import FIRST_STEP, DualProblem, DualVector, Relaxed, ladder, relax, restart_step
 from ..model import Lindbladian
-from ..observables.algebra import simplify
 from ..operators import OpSum
 from ..states import MPOState
 from ..superoperator.mpo import MPO, operator_train, superoperator_mpo
 from ..superoperator.terms import ProductTerm, product_terms
 from ..superoperator.train import add_trains, compress_train, train_inner, train_log_norm
-from .fields import active_jumps
+from .fields import active_jumps, counted_rates
 
 __all__ = ["NetworkCounting", "jump_mpo", "tilted_mpo"]
 
@@ -122,15 +121,7 @@ class NetworkCounting:
 
     def activity(self, i: int, j: int) -> OpSum:
         """Return J_ij = sum_m q_mi q_mj rate_m L_m^+ L_m."""
-        return self._rates(self.table[:, i] * self.table[:, j])
-
-    def _rates(self, weights: np.ndarray) -> OpSum:
-        total = OpSum()
-        for jump, weight in zip(active_jumps(self.model), weights, strict=True):
-            if weight:
-                total = total + (float(weight) * jump.rate) * (jump.operator.dag * jump.operator)
-        total = simplify(self.model.lattice, total)
-        return 0.5 * (total + total.dag)
+        return counted_rates(self.model, self.table[:, i] * self.table[:, j])
 
     def scale(self, i: int) -> float:
         """Return <J_ii>, the noise of independent jumps at the same rates."""
@@ -160,7 +151,7 @@ class NetworkCounting:
         out = []
         self._levels = []
         for i in range(self.columns):
-            operator = self._rates(self.table[:, i])
+            operator = counted_rates(self.model, self.table[:, i])
             value = self._value(self._train(operator))
             out.append((value, self.dual.solve(operator, value, 0.0)))
             self._levels.append(self.dual.levels)
@@ -279,7 +270,7 @@ class NetworkCounting:
         answer = self._answers[j]
         if answer is None or self._maps[i] is None:
             return 0.0
-        value = train_inner(self._train(self._rates(self.table[:, i])), answer[which].x.tensors)
+        value = train_inner(self._train(counted_rates(self.model, self.table[:, i])), answer[which].x.tensors)
         return value - self._correction(i, answer[which])
 
     def _correction(self, i: int, answer: _Answer) -> float:
@@ -301,7 +292,7 @@ class NetworkCounting:
                 continue
             overlap = train_inner(y.tensors, self.dual.x.tensors)
             trains += [mapping.transpose().apply(DualVector(y.tensors, self.dual.order)), y.tensors]
-            trains.append(self._train(self._rates(self.table[:, b])))
+            trains.append(self._train(counted_rates(self.model, self.table[:, b])))
             coefficients += [-1.0, self._first[b][0], overlap]
         total = add_trains(trains, coefficients)
         return compress_train(total, noise=NOISE).tensors

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import numbers
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,6 +15,7 @@ from ...result import Certificate, Status
 from ...states import MPOState
 from ...superoperator.mpo import MPO, lindbladian_mpo
 from ..base import Diagnostics, Estimate, Iterate, Method, Support, register_method
+from ..knobs import check_integer, is_number
 from ..tebd.measure import difference, profile
 from .factor_train import density_train
 from .ladder import DrivenChain, Ladder, climb, find_foot, read_chain
@@ -96,12 +96,8 @@ class CholeskyGrowth(Method):
     cutoff: float | None = None
 
     def __post_init__(self) -> None:
-        value = self.max_bond
-        if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 2):
-            raise InputError(f"Argument `max_bond` must be an integer >= 2, but is {value!r}.", field="max_bond")
-        if self.cutoff is not None and not (
-            isinstance(self.cutoff, numbers.Real) and not isinstance(self.cutoff, bool) and 0 <= self.cutoff < 1
-        ):
+        check_integer("max_bond", self.max_bond, 2, optional=True)
+        if self.cutoff is not None and not (is_number(self.cutoff) and 0 <= self.cutoff < 1):
             raise InputError(f"Argument `cutoff` must be >= 0 and < 1, but is {self.cutoff!r}.", field="cutoff")
 
     # -- before starting ----------------------------------------------------------------------------------------------

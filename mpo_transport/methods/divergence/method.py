@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ...errors import InputError, NotSupportedError
 from ...model import Lindbladian
 from ...result import Certificate, Status
-from ...states import DenseState, MPOState, State
-from ...states.base import check_same_spaces
+from ...states import DenseState, MPOState
 from ...superoperator.mpo import lindbladian_mpo
 from ..base import Diagnostics, Estimate, Iterate, Method, Support, register_method
+from ..knobs import check_integer, check_positive, initial_train, is_number
 from ..tebd.plan import build_geometry, build_plan
 from .engine import STEP, TIME_PER_SITE, Engine, Progress
 from .evolution import Evolver
@@ -89,15 +87,9 @@ class LocalDivergence(Method):
 
     def __post_init__(self) -> None:
         for name, smallest in (("bond", 2), ("max_bond", 2), ("largest_rank", 1), ("rounds", 1)):
-            value = getattr(self, name)
-            if value is None and name in ("bond", "max_bond"):
-                continue
-            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < smallest:
-                raise InputError(f"Argument `{name}` must be an integer >= {smallest}, but is {value!r}.", field=name)
+            check_integer(name, getattr(self, name), smallest, optional=name in ("bond", "max_bond"))
         for name in ("time", "dt"):
-            value = getattr(self, name)
-            if value is not None and not (_is_number(value) and value > 0):
-                raise InputError(f"Argument `{name}` must be a finite number > 0, but is {value!r}.", field=name)
+            check_positive(name, getattr(self, name))
 
     # -- before starting ----------------------------------------------------------------------------------------------
 
@@ -148,7 +140,7 @@ class LocalDivergence(Method):
         support = self.supports(model, task)
         if not support:
             raise NotSupportedError(f"Method {self.name} does not support this model: {support.reason}", field="method")
-        if not _is_number(tol) or tol <= 0:
+        if not is_number(tol) or tol <= 0:
             raise InputError(f"Argument `tol` must be a finite number > 0, but is {tol!r}.", field="tol")
         plan = build_plan(model)
         evolver = Evolver(plan, int(seed))
@@ -174,7 +166,7 @@ class LocalDivergence(Method):
     # -- the verbs ----------------------------------------------------------------------------------------------------
 
     def start(self, work: Engine, initial: Any) -> Iterate:
-        state = _initial_state(work.model, "mixed" if initial is None else initial)
+        state = initial_train(work.model, "mixed" if initial is None else initial, range(work.model.L))
         return work.begin(state, given=isinstance(initial, (MPOState, DenseState)))
 
     def advance(self, work: Engine, iterate: Iterate) -> tuple[Iterate, Diagnostics]:
@@ -212,23 +204,3 @@ def _notes(p: Progress, rank: int, status: Status, rate: float) -> tuple[str, ..
 def _block(legs: float, rank: int) -> float:
     """Return the number of unknowns X and Y of a site in the even sector of a parity."""
     return legs * rank**2
-
-
-def _initial_state(model: Lindbladian, initial: Any) -> MPOState:
-    order = tuple(range(model.L))
-    if not isinstance(initial, State):
-        return MPOState.product(model.lattice, initial, order)
-    check_same_spaces(model.lattice, initial, "initial")
-    if isinstance(initial, MPOState) and initial.order == order:
-        return initial.normalised()
-    if isinstance(initial, (MPOState, DenseState)):
-        return MPOState.from_dense(model.lattice, initial.to_dense(), order=order)
-    raise InputError(
-        f"Argument `initial` must be a name, one local state per site, or a dense or matrix-product state, but is "
-        f"{type(initial).__name__}.",
-        field="initial",
-    )
-
-
-def _is_number(x: Any) -> bool:
-    return isinstance(x, numbers.Real) and not isinstance(x, bool) and math.isfinite(x)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -15,6 +14,7 @@ from ...result import Certificate, Status
 from ...states import MPOState
 from ...superoperator.mpo import MPO, lindbladian_mpo
 from ..base import Diagnostics, Estimate, Iterate, Method, Support, register_method
+from ..knobs import check_integer
 from ..tebd.measure import difference, profile
 from .short_chain import Family, chain_family, grow, has_bulk_tensor, sector_size, solve_short
 
@@ -92,9 +92,7 @@ class ChainGrowth(Method):
 
     def __post_init__(self) -> None:
         for name, smallest in (("largest_block", 16), ("largest_rank", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < smallest:
-                raise InputError(f"Argument `{name}` must be an integer >= {smallest}, but is {value!r}.", field=name)
+            check_integer(name, getattr(self, name), smallest)
 
     # -- before starting ----------------------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,10 +11,10 @@ import numpy as np
 from ...errors import InputError, NotSupportedError
 from ...model import Lindbladian
 from ...result import Certificate, Status
-from ...states import DenseState, MPOState, State
-from ...states.base import check_same_spaces
+from ...states import MPOState
 from ...superoperator.mpo import lindbladian_mpo
 from ..base import Diagnostics, Estimate, Iterate, Method, Support, register_method
+from ..knobs import check_integer, initial_train, is_number
 from ..tebd.plan import position_order
 from .engine import Engine
 from .fallback import Work
@@ -94,16 +93,12 @@ class ImplicitSweeps(Method):
 
     def __post_init__(self) -> None:
         for name, smallest in (("max_bond", 2), ("max_sweeps", 1), ("krylov", 2), ("initial_bond", 2)):
-            value = getattr(self, name)
-            if value is None and name == "max_bond":
-                continue
-            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < smallest:
-                raise InputError(f"Argument `{name}` must be an integer >= {smallest}, but is {value!r}.", field=name)
+            check_integer(name, getattr(self, name), smallest, optional=name == "max_bond")
         for name in ("cutoff", "rtol"):
             value = getattr(self, name)
             if value is None and name == "cutoff":
                 continue
-            if not _is_number(value) or not 0 <= value < 1 or (name == "rtol" and value == 0):
+            if not is_number(value) or not 0 <= value < 1 or (name == "rtol" and value == 0):
                 raise InputError(f"Argument `{name}` must lie between 0 and 1, but is {value!r}.", field=name)
 
         if not isinstance(self.fallback, bool):
@@ -169,7 +164,7 @@ class ImplicitSweeps(Method):
         support = self.supports(model, task)
         if not support:
             raise NotSupportedError(f"Method {self.name} does not support this model: {support.reason}", field="method")
-        if not _is_number(tol) or tol <= 0:
+        if not is_number(tol) or tol <= 0:
             raise InputError(f"Argument `tol` must be a finite number > 0, but is {tol!r}.", field="tol")
         # one more than the largest rank: the identity is in every frame, whether the state needs it or not
         exact = int(_exact_bond([float(d) ** 2 for d in model.lattice.dims])) + 1
@@ -183,7 +178,9 @@ class ImplicitSweeps(Method):
     # -- the verbs ----------------------------------------------------------------------------------------------------
 
     def start(self, work: Work, initial: Any) -> Iterate:
-        return work.engine.begin(_initial_state(work.model, "mixed" if initial is None else initial))
+        return work.engine.begin(
+            initial_train(work.model, "mixed" if initial is None else initial, position_order(work.model.lattice))
+        )
 
     def advance(self, work: Work, iterate: Iterate) -> tuple[Iterate, Diagnostics]:
         return work.advance(iterate)
@@ -231,23 +228,3 @@ def _damped_sites(model: Lindbladian) -> set[int]:
 def _exact_bond(legs: list[float]) -> float:
     """Return the bond dimension that holds any state."""
     return max((min(math.prod(legs[:k]), math.prod(legs[k:]), 1e9) for k in range(1, len(legs))), default=1.0)
-
-
-def _initial_state(model: Lindbladian, initial: Any) -> MPOState:
-    order = position_order(model.lattice)
-    if not isinstance(initial, State):
-        return MPOState.product(model.lattice, initial, order).normalised()
-    check_same_spaces(model.lattice, initial, "initial")
-    if isinstance(initial, MPOState) and initial.order == order:
-        return initial.normalised()
-    if isinstance(initial, (MPOState, DenseState)):
-        return MPOState.from_dense(model.lattice, initial.to_dense(), order=order)
-    raise InputError(
-        f"Argument `initial` must be a name, one local state per site, or a dense or matrix-product state, but is "
-        f"{type(initial).__name__}.",
-        field="initial",
-    )
-
-
-def _is_number(x: Any) -> bool:
-    return isinstance(x, numbers.Real) and not isinstance(x, (bool, np.bool_)) and math.isfinite(x)

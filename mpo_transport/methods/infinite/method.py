@@ -15,6 +15,7 @@ from ...result import Certificate, Status
 from ...states import InfiniteMPOState, State
 from ...states.base import check_initial
 from ..base import Diagnostics, Estimate, Iterate, Method, Support, register_method
+from ..knobs import check_integer, check_positive, is_number
 from ..tebd.progress import Progress
 from ..tebd.schedule import Limits
 from ..tebd.stretches import hidden_rate
@@ -106,18 +107,9 @@ class InfiniteTEBD(Method):
 
     def __post_init__(self) -> None:
         for name in ("max_bond", "initial_bond", "cell"):
-            value = getattr(self, name)
-            optional = name != "initial_bond"
-            if value is None and optional:
-                continue
-            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-                raise InputError(f"Argument `{name}` must be an integer >= 1, but is {value!r}.", field=name)
+            check_integer(name, getattr(self, name), 1, optional=name != "initial_bond")
         for name in ("dt", "max_time"):
-            value = getattr(self, name)
-            if value is not None and not (_is_number(value) and value > 0):
-                raise InputError(
-                    f"Argument `{name}` must be a finite number > 0 or None, but is {value!r}.", field=name
-                )
+            check_positive(name, getattr(self, name))
         if isinstance(self.order, bool) or not isinstance(self.order, numbers.Integral) or self.order not in (2, 4):
             raise InputError(f"Argument `order` must be 2 or 4, but is {self.order!r}.", field="order")
 
@@ -147,7 +139,7 @@ class InfiniteTEBD(Method):
         support = self.supports(model, task)
         if not support:
             raise NotSupportedError(f"Method {self.name} does not support this model: {support.reason}", field="method")
-        if not _is_number(tol) or tol <= 0:
+        if not is_number(tol) or tol <= 0:
             raise InputError(f"Argument `tol` must be a finite number > 0, but is {tol!r}.", field="tol")
         cell = build_cell(model, self.cell)
         rate = cell.rate or 1.0
@@ -227,7 +219,3 @@ def _initial_state(work: InfiniteWork, initial: Any) -> InfiniteMPOState:
             field="initial",
         )
     return initial.normalised()
-
-
-def _is_number(x: Any) -> bool:
-    return isinstance(x, numbers.Real) and not isinstance(x, (bool, np.bool_)) and math.isfinite(x)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, ClassVar
@@ -13,10 +12,10 @@ import numpy as np
 from ...errors import InputError, NotSupportedError
 from ...model import Lindbladian
 from ...result import Certificate, Status
-from ...states import DenseState, MPOState, State
-from ...states.base import check_initial
+from ...states import MPOState
 from ...superoperator.mpo import lindbladian_mpo
 from ..base import Diagnostics, Estimate, Iterate, Method, Support, register_method
+from ..knobs import check_integer, check_positive, initial_train, is_number
 from . import blocks
 from .charges import Charges
 from .charges_engine import ChargeEngine
@@ -130,17 +129,17 @@ class TEBD(Method):
     layout: str = "auto"
 
     def __post_init__(self) -> None:
-        _integer("max_bond", self.max_bond, 1)
-        _integer("initial_bond", self.initial_bond, 1)
-        _positive("dt", self.dt)
-        _positive("max_time", self.max_time)
-        if self.order is not None and not (_is_number(self.order) and self.order in ORDERS):
+        check_integer("max_bond", self.max_bond, 1, optional=True)
+        check_integer("initial_bond", self.initial_bond, 1, optional=True)
+        check_positive("dt", self.dt)
+        check_positive("max_time", self.max_time)
+        if self.order is not None and not (is_number(self.order) and self.order in ORDERS):
             raise InputError(f"Argument `order` must be 2, 4, 6 or None, but is {self.order!r}.", field="order")
         if isinstance(self.iterations, (bool, float)) or self.iterations not in (None, 1, 2):
             raise InputError(
                 f"Argument `iterations` must be 1, 2 or None, but is {self.iterations!r}.", field="iterations"
             )
-        if self.cutoff is not None and not (_is_number(self.cutoff) and 0 <= self.cutoff < 1):
+        if self.cutoff is not None and not (is_number(self.cutoff) and 0 <= self.cutoff < 1):
             raise InputError(f"Argument `cutoff` must be >= 0 and < 1, but is {self.cutoff!r}.", field="cutoff")
 
         if self.layout not in LAYOUTS:
@@ -207,7 +206,7 @@ class TEBD(Method):
         support = self.supports(model, task)
         if not support:
             raise NotSupportedError(f"Method tebd does not support this model: {support.reason}", field="method")
-        if not _is_number(tol) or tol <= 0:
+        if not is_number(tol) or tol <= 0:
             raise InputError(f"Argument `tol` must be a finite number > 0, but is {tol!r}.", field="tol")
         charges = self._charges(model, task)
         plan: Any = ChargePlan(model.lattice, charges) if isinstance(charges, ChargeModel) else build_plan(model)
@@ -272,7 +271,7 @@ class TEBD(Method):
             raise InputError("Argument `initial` is needed for a time evolution.", field="initial")
         if initial is None and isinstance(work.engine, ChargeEngine):
             return work.engine.grown_start() or work.engine.begin(work.engine.product_start(), coarse=True)
-        state = _initial_state(work.model, "mixed" if initial is None else initial)
+        state = initial_train(work.model, "mixed" if initial is None else initial, position_order(work.model.lattice))
         if work.task == "evolve":
             return work.evolution.begin(state)
         return work.engine.begin(state, coarse=not isinstance(initial, MPOState))
@@ -355,36 +354,3 @@ def _undamped_sites(model: Lindbladian) -> list[int]:
         group = [min(joined) if g in joined else g for g in group]
     damped = {group[s] for jump in model.jumps if jump.rate > 0 for s in jump.operator.sites}
     return [s for s in range(model.L) if group[s] not in damped]
-
-
-def _initial_state(model: Lindbladian, initial: Any) -> MPOState:
-    """Return the initial state with the positions of the plan."""
-    order = position_order(model.lattice)
-    if not isinstance(initial, State):
-        return MPOState.product(model.lattice, initial, order)
-    check_initial(model.lattice, initial)
-    if isinstance(initial, MPOState) and initial.order == order:
-        return initial.normalised()
-    if isinstance(initial, (MPOState, DenseState)):
-        return MPOState.from_dense(model.lattice, initial.to_dense(), order=order)
-    raise InputError(
-        f"Argument `initial` must be a name, one local state per site, or a dense or matrix-product state, but is "
-        f"{type(initial).__name__}.",
-        field="initial",
-    )
-
-
-def _is_number(x: Any) -> bool:
-    return isinstance(x, numbers.Real) and not isinstance(x, (bool, np.bool_)) and math.isfinite(x)
-
-
-def _integer(name: str, value: Any, smallest: int) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < smallest:
-        raise InputError(f"Argument `{name}` must be an integer >= {smallest}, but is {value!r}.", field=name)
-
-
-def _positive(name: str, value: Any) -> None:
-    if value is not None and not (_is_number(value) and value > 0):
-        raise InputError(f"Argument `{name}` must be a finite number > 0 or None, but is {value!r}.", field=name)

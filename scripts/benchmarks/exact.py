@@ -18,8 +18,6 @@ published value (data/reference), "residual" is |L rho| / |rho| with the generat
 from __future__ import annotations
 
 import argparse
-import csv
-import datetime
 import functools
 import json
 import os
@@ -29,6 +27,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from _rows import write_csv
 
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = ("model", "L", "solver", "status", "cpu_s", "peak_MiB", "unknowns", "residual", "error", "claimed", "remark")
@@ -226,13 +226,7 @@ def main() -> int:
                     given_up.add((name, solver))
                 print("  ".join(f"{_text(row.get(c)):>10}" for c in COLUMNS), flush=True)
     if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        path = arguments.out / f"exact-{datetime.date.today().isoformat()}.csv"
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-        print(path)
+        print(write_csv(arguments.out, "exact", COLUMNS, rows))
     return 0
 
 

@@ -23,8 +23,6 @@ the model to the state, the setting up of the matrices included.
 from __future__ import annotations
 
 import argparse
-import csv
-import datetime
 import json
 import os
 import resource
@@ -33,6 +31,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from _rows import write_csv
 
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = ("model", "L", "levels", "solver", "status", "cpu_s", "MiB", "unknowns", "residual", "error", "speed", "n_0")
@@ -210,13 +210,7 @@ def main() -> int:
                 rows.append(row)
                 print("  ".join(f"{_text(row.get(c)):>11}" for c in COLUMNS), flush=True)
     if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        path = arguments.out / f"exact-blocks-{datetime.date.today().isoformat()}.csv"
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-        print(path)
+        print(write_csv(arguments.out, "exact-blocks", COLUMNS, rows))
     return 0
 
 

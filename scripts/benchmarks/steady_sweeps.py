@@ -14,8 +14,6 @@ the same process; peak memory is the high-water mark of the process, so run rows
 from __future__ import annotations
 
 import argparse
-import csv
-import datetime
 import json
 import math
 import resource
@@ -27,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _rows import write_csv
 
 import mpo_transport as mt
 from mpo_transport import observables as obs
@@ -233,13 +232,7 @@ def main() -> int:
             rows.append(line)
             print("  ".join(f"{line[c]!s:>13}" for c in COLUMNS), flush=True)
     if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        path = arguments.out / f"steady-sweeps-{datetime.date.today().isoformat()}.csv"
-        with path.open("w", newline="") as handle:
-            writer = csv.DictWriter(handle, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-        print(f"written: {path}")
+        print(write_csv(arguments.out, "steady-sweeps", COLUMNS, rows))
     return 0
 
 

@@ -16,8 +16,6 @@ on the same cores the wall times and speedups are too pessimistic.
 from __future__ import annotations
 
 import argparse
-import csv
-import datetime
 import os
 import sys
 import tempfile
@@ -25,6 +23,8 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+from _rows import write_csv
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
@@ -95,13 +95,7 @@ def main() -> int:
             texts = (f"{row[c]:.3g}" if isinstance(row[c], float) else str(row[c]) for c in COLUMNS)
             print("  ".join(f"{t:>8}" for t in texts), flush=True)
     if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        path = arguments.out / f"sweep-{datetime.date.today().isoformat()}.csv"
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-        print(path)
+        print(write_csv(arguments.out, "sweep", COLUMNS, rows))
     return 0
 
 

@@ -15,8 +15,6 @@ high-water mark, so run rows one by one for a clean number.
 from __future__ import annotations
 
 import argparse
-import csv
-import datetime
 import itertools
 import json
 import math
@@ -28,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from _rows import write_csv
 
 import mpo_transport as mt
 from mpo_transport import observables as obs
@@ -237,13 +236,7 @@ def main() -> int:
             rows.append(row(name, length, tol, arguments.max_bond, layout))
             print("  ".join(f"{rows[-1][c]!s:>9}" for c in COLUMNS), flush=True)
     if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        path = arguments.out / f"tebd-{datetime.date.today().isoformat()}.csv"
-        with path.open("w", newline="") as handle:
-            writer = csv.DictWriter(handle, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-        print(f"written: {path}")
+        print(write_csv(arguments.out, "tebd", COLUMNS, rows))
     return 0
 
 

@@ -81,7 +81,7 @@ def local_generators(model: Lindbladian) -> dict[Sites, np.ndarray]:
 
     The result maps sorted sites (i, j, ...) to a matrix of shape (prod d^2, prod d^2), first site slowest; the
     Lindbladian is the sum of all of them.  Each entry by itself annihilates the trace from the left.  A jump that is a
-    sum of products contributes one entry per pair of products.
+    sum of products contributes one entry per pair of products.  Equal terms share one read-only array.
 
     Raises
     ------
@@ -101,7 +101,8 @@ def local_generators(model: Lindbladian) -> dict[Sites, np.ndarray]:
         key = tuple(id(spaces[s]) for s in sites), tuple(relative_term(term, sites) for term in terms)
         if key not in alike:
             alike[key] = _assemble(spaces, sites, terms, cache)
-        out[sites] = alike[key].copy()
+            alike[key].setflags(write=False)
+        out[sites] = alike[key]
     return out
 
 

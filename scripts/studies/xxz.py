@@ -3,7 +3,7 @@
 
     scripts/studies/xxz.py TABLES [--out DIR]
 
-TABLES holds xxz_maximal_{exact,growth,tebd}.nc and xxz_weak_{exact,tebd}.nc, made by `mpo-transport collect` from the
+TABLES holds xxz_maximal_{exact,growth,factor,tebd}.nc and xxz_weak_{exact,tebd}.nc, made by `mpo-transport collect` from the
 sweeps of data/studies.  Writes xxz.png, xxz_points.csv and xxz_exponents.csv, and prints the tables.
 """
 
@@ -34,8 +34,9 @@ def parts(tables: Tables, driving: str, Delta: float) -> dict[str, Series]:
     """Return the series of one anisotropy by method."""
     where = {"model.Delta": Delta}
     found = {"ExactDiag": tables.series(f"xxz_{driving}_exact", where=where)}
-    if driving == "maximal" and Delta == 0.5:
-        found["ChainGrowth"] = tables.series("xxz_maximal_growth", where=where)
+    if driving == "maximal":
+        name, table = ("ChainGrowth", "growth") if Delta == 0.5 else ("CholeskyGrowth", "factor")
+        found[name] = tables.series(f"xxz_maximal_{table}", where=where)
     found["TEBD"] = tables.series(f"xxz_{driving}_tebd", where=where)
     return found
 
@@ -54,7 +55,8 @@ def exponent_rows(tables: Tables) -> list[list[str]]:
     long = [64, 96, 128, 192, 256, 384, 512]
     for Delta in ANISOTROPIES:
         found = whole(parts(tables, "maximal", Delta))
-        usable = found.at((found.x >= SHORTEST) & ~found.doubtful)
+        shortest = TURNED if Delta > 1 else SHORTEST  # below, even and odd chains differ
+        usable = found.at((found.x >= shortest) & ~found.doubtful)
         law = exponential_law if Delta > 1 else power_law
         fit = law(usable.floored(FLOOR))
         formula = law(Series(long, [exact_current(n, Delta) for n in long]))

@@ -3,8 +3,8 @@
 
     scripts/studies/xxz.py TABLES [--out DIR]
 
-TABLES holds xxz_maximal_{exact,growth,factor,tebd}.nc and xxz_weak_{exact,tebd}.nc, made by `mpo-transport collect` from the
-sweeps of data/studies.  Writes xxz.png, xxz_points.csv and xxz_exponents.csv, and prints the tables.
+TABLES holds xxz_maximal_{exact,growth,factor,tebd}.nc and xxz_weak_{exact,tebd}.nc, made by `mpo-transport collect`
+from the sweeps of data/studies.  Writes xxz.png, xxz_points.csv and xxz_exponents.csv, and prints the tables.
 """
 
 from __future__ import annotations

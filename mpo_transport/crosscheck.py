@@ -164,6 +164,7 @@ def crosscheck(
     tol: float = 1e-6,
     *,
     seed: int | None = None,
+    insist: bool | None = None,
 ) -> CrossCheck:
     """Return a table of every method that supports the model, and their differences.
 
@@ -178,6 +179,8 @@ def crosscheck(
         What is compared; None: the default current and the profile that suits the sites.
     tol
         Tolerance given to every method; methods that sample are given at least 0.05.
+    insist
+        Run also methods that support the model but see no prospect of solving it; None: if ``methods`` are given.
 
     Raises
     ------
@@ -205,7 +208,7 @@ def crosscheck(
             field="methods",
         )
     named = _named(default_observables(model) if observables is None else observables)
-    rows = [_row(model, m, named, tol, seed, by_name=methods is not None) for m in chosen]
+    rows = [_row(model, m, named, tol, seed, insist=methods is not None if insist is None else insist) for m in chosen]
     base = _reference(rows)
     if base is None:
         reasons = "; ".join(f"{r.label}: {r.reason or r.status}" for r in rows)
@@ -249,12 +252,12 @@ def _row(
     tol: float,
     seed: int | None,
     *,
-    by_name: bool,
+    insist: bool,
 ) -> CrossCheckRow:
     label = _label(method)
     sampled = method.statistical and tol < _STATISTICAL_TOL
     tol = _STATISTICAL_TOL if sampled else tol
-    hopeless = method.unpromising(model) if not by_name and method.supports(model) else ""
+    hopeless = method.unpromising(model) if not insist and method.supports(model) else ""
     if hopeless:
         return CrossCheckRow(label, "not supported", hopeless)
     begin = time.process_time()

@@ -263,7 +263,8 @@ def crosscheck(
     wanted = list(method or (name for name, cls in method_classes().items() if not cls.infinite))
     given = plan.build_method()
     chosen = [given if given is not None and type(given).__name__ == name else name for name in wanted]
-    table = compare(model, chosen, plan.build_observables(model) or None, plan.tol, seed=plan.seed)
+    observables = plan.build_observables(model) or None
+    table = compare(model, chosen, observables, plan.tol, seed=plan.seed, insist=bool(method))
     say(model.describe())
     say()
     head, rows = table.table()

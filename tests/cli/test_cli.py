@@ -232,7 +232,7 @@ def test_crosscheck(spec, tmp_path, capsys):
 
 def test_crosscheck_of_every_method(capsys):
     spec = Path(__file__).resolve().parents[2] / "data/crosscheck_short_chain.toml"
-    code, text, _ = call(capsys, "crosscheck", spec, "--set", "model.L=5")
+    code, text, _ = call(capsys, "crosscheck", spec)  # as scripts/demo does
     assert code == 0
     assert "InfiniteTEBD" not in text and "ChainGrowth(): " in text
 

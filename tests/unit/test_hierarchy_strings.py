@@ -225,7 +225,6 @@ def test_hopeless_models_say_why():
     # a truncated mode is no free boson: its moments do not close, and nothing pretends that they do
     truncated = mt.models.boundary_driven_xx(6, 1.0, 1.0, 0.2, 1.0, 0.1, levels=4)
     assert not mt.ClosedHierarchy().supports(truncated)
-    assert mt.ClosedHierarchy().unpromising(mt.models.exclusion_process(5, 1.0, 1.0, 0.0, 0.0))
 
 
 def test_a_model_without_usual_observables_starts_from_single_sites():

@@ -108,9 +108,6 @@ class ClosedHierarchy(Method):
             )
         return Support(True, f"the equations of motion close on {len(found.closure)} strings.")
 
-    def unpromising(self, model: Lindbladian) -> str:
-        return "it gives the expectation values of a closed set of operators and no density matrix; name it to use it."
-
     def estimate(self, model: Lindbladian, tol: float) -> Estimate:
         support = self.supports(model)
         if not support:

@@ -9,7 +9,7 @@ import numpy as np
 from ...lattice import Lattice
 from .charges_model import ChargeModel
 from .charges_start import effective_rate
-from .plan import Pass
+from .plan import Pass, useful_bonds
 from .splitting import layer_sequence, sweep_sequence
 
 __all__ = ["ChargePass", "ChargePlan"]
@@ -127,13 +127,7 @@ class ChargePlan:
 
     def bond_bounds(self, max_bond: int) -> list[int]:
         """Return the largest useful bond dimensions, at most ``max_bond`` (entry k: left of site k)."""
-        L = len(self.dims)
-        left, right = [1.0] * (L + 1), [1.0] * (L + 1)
-        for k in range(L):
-            left[k + 1] = min(left[k] * self.dims[k] ** 2, 1e9)
-        for k in range(L - 1, -1, -1):
-            right[k] = min(right[k + 1] * self.dims[k] ** 2, 1e9)
-        return [int(min(a, b, max_bond)) for a, b in zip(left, right, strict=True)]
+        return useful_bonds(self.dims, max_bond)
 
     def passes_per_step(self, order: int) -> list[float]:
         """Return the fractions of the passes of one step."""

@@ -22,7 +22,18 @@ from ...superoperator import gate, local_generators, spectral_radius
 from ...superoperator.terms import embed
 from .splitting import layer_sequence, sweep_sequence
 
-__all__ = ["Geometry", "Op", "Pass", "Plan", "Term", "build_geometry", "build_plan", "gate_bytes", "position_order"]
+__all__ = [
+    "Geometry",
+    "Op",
+    "Pass",
+    "Plan",
+    "Term",
+    "build_geometry",
+    "build_plan",
+    "gate_bytes",
+    "position_order",
+    "useful_bonds",
+]
 
 Sites = tuple[int, ...]
 
@@ -101,6 +112,21 @@ def gate_bytes(model: Lindbladian) -> tuple[float, Sites]:
     return worst
 
 
+def useful_bonds(dims: Sequence[int], max_bond: int) -> list[int]:
+    """Return the largest useful bond dimensions of a train, at most ``max_bond`` (entry k: left of position k).
+
+    >>> useful_bonds((2, 2, 2, 2), 10)
+    [1, 4, 10, 4, 1]
+    """
+    L = len(dims)
+    left, right = [1.0] * (L + 1), [1.0] * (L + 1)
+    for k in range(L):
+        left[k + 1] = min(left[k] * dims[k] ** 2, 1e9)
+    for k in range(L - 1, -1, -1):
+        right[k] = min(right[k + 1] * dims[k] ** 2, 1e9)
+    return [int(min(a, b, max_bond)) for a, b in zip(left, right, strict=True)]
+
+
 class Geometry:
     """Windows and groups of terms of which only the positions are known: enough to count operations.
 
@@ -146,13 +172,7 @@ class Geometry:
 
     def bond_bounds(self, max_bond: int) -> list[int]:
         """Return the largest useful bond dimensions, at most ``max_bond`` (entry k: left of position k; 0 and L: 1)."""
-        L = len(self.dims)
-        left, right = [1.0] * (L + 1), [1.0] * (L + 1)
-        for k in range(L):
-            left[k + 1] = min(left[k] * self.dims[k] ** 2, 1e9)
-        for k in range(L - 1, -1, -1):
-            right[k] = min(right[k + 1] * self.dims[k] ** 2, 1e9)
-        return [int(min(a, b, max_bond)) for a, b in zip(left, right, strict=True)]
+        return useful_bonds(self.dims, max_bond)
 
     def flops_per_step(self, bond: int, order: int, iterations: int) -> float:
         """Return a rough count of floating-point operations of one step at one bond dimension."""

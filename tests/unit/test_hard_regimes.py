@@ -9,6 +9,7 @@ import mpo_transport as mt
 from mpo_transport import Boson, Chain, Jump, Lindbladian, OpSum, op
 from mpo_transport import observables as obs
 from mpo_transport.methods.tebd.stretches import hidden_rate
+from mpo_transport.methods.uniqueness import degeneracy
 
 current_chain = mt.models.persistent_current
 
@@ -103,6 +104,36 @@ def test_a_conserved_charge_without_baths_is_announced_by_every_method():
     for method in (mt.ImplicitSweeps(), mt.InfiniteTEBD()):
         support = method.supports(model)
         assert not support and "strong symmetries" in support.reason
+
+
+@pytest.mark.parametrize(
+    ("model", "several"),
+    [
+        (mt.models.persistent_current(8, 2.0, 1.0, mu=0.0, periodic=False), True),
+        (mt.models.persistent_current(8, 2.0, 1.0, mu=0.0), True),
+        (mt.models.persistent_current(7, 2.0, 1.0, mu=0.0), False),  # staggered dark states need an even ring
+        (mt.models.persistent_current(7, 2.0, 2.0, mu=0.0), True),  # Hermitian jumps: functions of X are conserved
+        (mt.models.persistent_current(8, 2.0, 1.0, mu=1e-3, periodic=False), False),
+        (mt.models.boundary_driven_xx(9, 1.0, 0.6, 0.9, 1.4, 0.2, dephasing=[0.1] * 9), False),
+    ],
+)
+def test_hidden_degeneracy_is_found_on_short_relatives(model, several):
+    found = degeneracy(model)
+    assert bool(found) == several
+    exact = mt.steady_state(short_relative(model), mt.ExactDiag(), on_failure="return")
+    assert (exact.status is mt.Status.NOT_UNIQUE) == several
+    if several:
+        assert found in mt.ImplicitSweeps().supports(model).reason
+        assert model.lattice.periodic or found in mt.LocalDivergence().supports(model).reason
+        assert found[1:] in notes(solve(model, mt.TEBD(max_bond=8), tol=1e-1))
+
+
+def short_relative(model):
+    """The same library model with four or five sites, even or odd as before."""
+    knobs = {**model.parameters, "L": 4 + model.L % 2}
+    if model.name == "boundary_driven_xx":
+        knobs["dephasing"] = 0.1
+    return getattr(mt.models, model.name)(**knobs)
 
 
 def test_the_initial_state_selects_the_sector():

@@ -13,6 +13,7 @@ from ...superoperator.mpo import lindbladian_mpo
 from ..base import Diagnostics, Estimate, Iterate, Method, Support, register_method
 from ..knobs import check_integer, check_positive, initial_train, is_number
 from ..tebd.plan import build_geometry, build_plan
+from ..uniqueness import degeneracy
 from .engine import STEP, TIME_PER_SITE, Engine, Progress
 from .evolution import Evolver
 from .problem import build_problem
@@ -109,11 +110,9 @@ class LocalDivergence(Method):
         size = 2 * max(int(d) for d in lattice.dims) ** 2 * 16
         if size > LARGEST_BLOCK:
             return Support(False, "the sites are too large for the dense blocks of the Newton steps; use TEBD.")
-        strong = [str(s) for s in model.conserved if s.strength == "strong"]
-        if strong:
-            return Support(
-                False, f"the model has strong symmetries ({'; '.join(strong)}), hence several stationary states."
-            )
+        several = degeneracy(model)
+        if several:
+            return Support(False, f"{several}.")
         return Support(True, "the chain is open and couples neighbours only.")
 
     def unpromising(self, model: Lindbladian) -> str:

@@ -16,6 +16,7 @@ from ...superoperator.mpo import lindbladian_mpo
 from ..base import Diagnostics, Estimate, Iterate, Method, Support, register_method
 from ..knobs import check_integer, initial_train, is_number
 from ..tebd.plan import position_order
+from ..uniqueness import degeneracy
 from .engine import Engine
 from .fallback import Work
 from .frame import rotating_frame
@@ -123,12 +124,12 @@ class ImplicitSweeps(Method):
                 f"ImplicitSweeps solves dense local problems, for sites of dimension up to {LARGEST_SITE}, not "
                 f"{largest}; use TEBD.",
             )
-        strong = [str(s) for s in model.conserved if s.strength == "strong"]
-        if strong:
+        several = degeneracy(model)
+        if several:
             return Support(
                 False,
-                f"the model has strong symmetries ({'; '.join(strong)}), hence several stationary states, and a linear "
-                "solver cannot tell which one the initial state reaches; use TEBD or ExactDiag.",
+                f"{several}, and a linear solver cannot tell which one the initial state reaches; use TEBD or "
+                "ExactDiag.",
             )
         return Support(True, "the Lindbladian is a matrix-product operator.")
 

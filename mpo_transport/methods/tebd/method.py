@@ -16,6 +16,7 @@ from ...states import MPOState
 from ...superoperator.mpo import lindbladian_mpo
 from ..base import Diagnostics, Estimate, Iterate, Method, Support, register_method
 from ..knobs import check_integer, check_positive, initial_train, is_number
+from ..uniqueness import degeneracy
 from . import blocks
 from .charges import Charges
 from .charges_engine import ChargeEngine
@@ -337,13 +338,10 @@ def _symmetry_notes(model: Lindbladian) -> tuple[str, ...]:
             "of their Hamiltonian is conserved, hence several stationary states; this is the one that is reached from "
             "the initial state.",
         )
-    strong = [str(s) for s in model.conserved if s.strength == "strong"]
-    if not strong:
+    several = degeneracy(model)
+    if not several:
         return ()
-    return (
-        f"The model has strong symmetries ({'; '.join(strong)}), hence several stationary states; this is the one that "
-        "is reached from the initial state.",
-    )
+    return (f"{several[0].upper()}{several[1:]}; this is the one that is reached from the initial state.",)
 
 
 def _undamped_sites(model: Lindbladian) -> list[int]:

@@ -89,10 +89,8 @@ def _sentence(model: Lindbladian) -> str:
         lengths.append(length)
         if len(lengths) == WITNESSES:
             listed = " and ".join(map(str, lengths))
-            shape = (
-                "rings of {} sites with the same bonds" if ring else "chains of {} sites with the same bulk and ends"
-            )
-            return f"{shape.format(listed)} have several stationary states"
+            alike = f"rings of {listed} sites with the same bonds" if ring else f"chains of {listed} sites with these ends"
+            return f"{alike} have several stationary states, hence most likely this one too"
     return ""
 
 
@@ -117,9 +115,8 @@ def _short_rings(model: Lindbladian, legs: int) -> dict[int, Mapping[Sites, np.n
     if any(np.abs(h - bond).max() > scale for h in (*(pairs[(j, j + 1)] for j in range(L - 1)), last)):
         return {}
     closing = _turned(bond, legs)
-    return {
-        n: {**{(j, j + 1): bond for j in range(n - 1)}, (0, n - 1): closing} for n in ((4, 6) if L % 2 == 0 else (3, 5))
-    }
+    lengths = (4, 6) if L % 2 == 0 else (3, 5)
+    return {n: {**{(j, j + 1): bond for j in range(n - 1)}, (0, n - 1): closing} for n in lengths}
 
 
 def _turned(bond: np.ndarray, legs: int) -> np.ndarray:

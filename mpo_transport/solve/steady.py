@@ -26,6 +26,7 @@ from .inputs import (
     storable,
 )
 from .loop import Session, checked_checkpoint, measure, verdict
+from .runaway import refuse_runaway
 from .signals import Stopped
 
 __all__ = ["continue_steady_state", "deliver", "steady_state", "usable_method"]
@@ -87,8 +88,9 @@ def steady_state(
     Raises
     ------
     InputError
-        For a bad argument (``NotSupportedError``, ``InsufficientMemoryError`` where the method cannot serve the model),
-        before anything is computed or written.
+        For a bad argument (``NotSupportedError``, ``InsufficientMemoryError`` where the method cannot serve the model;
+        ``UnstableError``, with ``on_failure="raise"``, for bosonic modes that only their cutoff keeps from running
+        away), before anything is computed or written.
     ConvergenceError, DegenerateSteadyStateError
         With ``on_failure="raise"``: the result is in the attribute ``result``.
     RunConflictError, FileFormatError, SaveError
@@ -127,6 +129,8 @@ def steady_state(
         reason = ""
         if method is None:
             method, reason = choose_method(model, "steady_state", tol)
+        if on_failure == "raise":
+            refuse_runaway(model)
         return deliver(
             _begin(model, method, reason, tol, seed, initial, spec, file, every, measured, progress, provenance),
             on_failure,

@@ -176,6 +176,19 @@ def test_a_stable_chain_is_not_accused():
     assert "runs away" not in notes(solve(bosons(5, 0.01), mt.ExactDiag()))
 
 
+@pytest.mark.parametrize("method", [None, mt.TEBD(max_bond=12), mt.ExactDiag()])
+def test_a_run_is_not_begun_where_only_the_cutoff_gives_a_steady_state(method, tmp_path):
+    place = tmp_path / "run.h5"
+    with pytest.raises(mt.UnstableError, match=r"site 2 .* on_failure='return'") as caught:
+        mt.steady_state(bosons(4, 3.0), method, tol=1e-2, progress=False, checkpoint=place)
+    assert caught.value.growth > 0 and not place.exists()
+    pairing = op("Adag", 0) * op("Adag", 1)
+    drive = Lindbladian(Chain(2, Boson(4)), pairing + pairing.dag, [Jump(op("A", j), 1.0) for j in range(2)])
+    with pytest.raises(mt.UnstableError) as caught:  # d<a_0>/dt = -<a_0>/2 - i <a_1^+>: grows at 1 - 1/2
+        mt.steady_state(drive, method, tol=1e-2, progress=False)
+    assert caught.value.growth == pytest.approx(0.5, abs=1e-12)
+
+
 def test_without_a_cutoff_the_instability_is_refused_and_named():
     with pytest.raises(mt.UnstableError, match="site"):
         mt.steady_state(bosons(np.inf, 3.0), mt.Gaussian(), progress=False)

@@ -89,8 +89,8 @@ def _sentence(model: Lindbladian) -> str:
         lengths.append(length)
         if len(lengths) == WITNESSES:
             listed = " and ".join(map(str, lengths))
-            alike = f"rings of {listed} sites with the same bonds" if ring else f"chains of {listed} sites with these ends"
-            return f"{alike} have several stationary states, hence most likely this one too"
+            alike = "rings of {} sites with the same bonds" if ring else "chains of {} sites with these ends"
+            return f"{alike.format(listed)} have several stationary states, hence most likely this one too"
     return ""
 
 

@@ -25,7 +25,24 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["carry", "compiled"]
+__all__ = ["carry", "compiled", "close", "compiled_halves", "join"]
+
+HELPERS = (
+    "_orthonormal",
+    "_apply",
+    "_split",
+    "_gate",
+    "_lost",
+    "_move",
+    "_product",
+    "_centre",
+    "_turned",
+    "_by_outer",
+    "_from_outer",
+    "_weighted",
+)
+# Singular values below this share of the largest one are taken for zero.
+TINY = 1e-14
 
 
 def _orthonormal(rows):  # type: ignore[no-untyped-def]
@@ -81,6 +98,23 @@ def _split(theta, b, iterations):  # type: ignore[no-untyped-def]
         qt = _orthonormal(np.dot(_orthonormal(w), theta.T))
         w = np.dot(qt, theta)
     return qt, w
+
+
+def _gate(gates, place, n, nn, to_right):  # type: ignore[no-untyped-def]
+    """Return the blocks of pair parity 0 and 1 of a gate."""
+    pairs0 = n[0] * nn[0] + n[1] * nn[1]
+    pairs1 = n[0] * nn[1] + n[1] * nn[0]
+    size = pairs0 * pairs0 + pairs1 * pairs1
+    place += 0 if to_right else size
+    inner = place + pairs0 * pairs0
+    return gates[place:inner].reshape(pairs0, pairs0), gates[inner : place + size].reshape(pairs1, pairs1)
+
+
+def _lost(theta0, theta1, qt0, qt1, w0, w1):  # type: ignore[no-untyped-def]
+    """Return the relative weight that theta ~ Q W discards, accurate also far below 1e-16."""
+    rest0, rest1 = theta0 - _product(qt0.T, w0), theta1 - _product(qt1.T, w1)
+    total = np.sum(theta0 * theta0) + np.sum(theta1 * theta1)
+    return (np.sum(rest0 * rest0) + np.sum(rest1 * rest1)) / total if total > 0 else 0.0
 
 
 def _move(matrix, b):  # type: ignore[no-untyped-def]
@@ -170,21 +204,12 @@ def carry(data, starts, m, n, gates, passes, forward, iterations, weights, weigh
                 qt1, w1 = _move(m1, b1)
             else:
                 theta0, theta1 = _product(m0, b0), _product(m1, b1)
-                pairs0 = n[k][0] * nn[0] + n[k][1] * nn[1]
-                pairs1 = n[k][0] * nn[1] + n[k][1] * nn[0]
-                size = pairs0 * pairs0 + pairs1 * pairs1
-                place += 0 if to_right else size
-                gate0 = gates[place : place + pairs0 * pairs0].reshape(pairs0, pairs0)
-                gate1 = gates[place + pairs0 * pairs0 : place + size].reshape(pairs1, pairs1)
+                gate0, gate1 = _gate(gates, place, n[k], nn, to_right)
                 _apply(theta0, theta1, gate0, gate1, left, right, n[k], nn)
                 qt0, w0 = _split(theta0, b0, iterations)
                 qt1, w1 = _split(theta1, b1, iterations)
                 if weigh:
-                    rest0, rest1 = theta0 - _product(qt0.T, w0), theta1 - _product(qt1.T, w1)
-                    total = np.sum(theta0 * theta0) + np.sum(theta1 * theta1)
-                    if total > 0:
-                        lost = (np.sum(rest0 * rest0) + np.sum(rest1 * rest1)) / total
-                        weights[bond] = max(weights[bond], lost)
+                    weights[bond] = max(weights[bond], _lost(theta0, theta1, qt0, qt1, w0, w1))
             here = starts[k]
             between = here + middle[0] * rows0
             data[here:between] = qt0.ravel()
@@ -194,6 +219,130 @@ def carry(data, starts, m, n, gates, passes, forward, iterations, weights, weigh
             else:
                 data[start:inner] = w0.ravel()
                 data[inner:end] = w1.ravel()
+
+
+def _by_outer(data, start, x0, x1, l, m, n):  # type: ignore[no-untyped-def]
+    """Write a site given by X_s of shape (m_s, [n_0, l_s] [n_1, l_{1-s}]) as stored by its bond l."""
+    for p in range(2):
+        width = n[0] * m[p] + n[1] * m[1 - p]
+        w = data[start : start + l[p] * width].reshape(l[p], width)
+        start += l[p] * width
+        for t in range(2):
+            s = (p + t) % 2
+            x = x0 if s == 0 else x1
+            row = 0 if t == 0 else n[0] * l[s]
+            column = 0 if t == 0 else n[0] * m[p]
+            for a in range(n[t]):
+                first = row + a * l[p]
+                here = column + a * m[s]
+                w[:, here : here + m[s]] = x[:, first : first + l[p]].T
+
+
+def _from_outer(data, start, l, m, n):  # type: ignore[no-untyped-def]
+    """Return (M_0, M_1), M_s of shape ([n_0, l_s] [n_1, l_{1-s}], m_s), of a site stored by its bond l."""
+    width0, width1 = n[0] * m[0] + n[1] * m[1], n[0] * m[1] + n[1] * m[0]
+    inner = start + l[0] * width0
+    end = inner + l[1] * width1
+    return _turned(data[start:inner].reshape(l[0], width0), data[inner:end].reshape(l[1], width1), l, m, n)
+
+
+def _weighted(qt, w, values, rotate):  # type: ignore[no-untyped-def]
+    """Return (S U^T Q^T, U^T W), S the norms of the rows of the latter; they go to ``values``."""
+    if len(w) == 0:
+        return qt, w
+    if rotate:
+        _, upper = np.linalg.qr(w.T)
+        u, _, _ = np.linalg.svd(upper.T.copy())
+        ut = np.ascontiguousarray(u.T)
+        qt, w = np.dot(ut, qt), np.dot(ut, w)
+    near = np.empty(qt.shape)
+    for j in range(len(w)):
+        values[j] = np.sqrt(np.sum(w[j] * w[j]))
+        near[j] = values[j] * qt[j]
+    return near, w
+
+
+def close(data, starts, m, n, bond, to_right, values, link):  # type: ignore[no-untyped-def]
+    """Make the far half canonical, M = C B with orthonormal rows of B, and write S^-1 C to ``link``.
+
+    Arguments as in :func:`join`; directions without weight are dropped.
+    """
+    k, right = (bond + 1, m[bond + 2]) if to_right else (bond, m[bond])
+    middle = m[bond + 1]
+    m0, m1 = _from_outer(data, starts[k], right, middle, n[k])
+    start, place, first, largest = starts[k], 0, 0, TINY * np.max(values)
+    for s in range(2):
+        matrix = m0 if s == 0 else m1
+        size = middle[s]
+        if size == 0:
+            continue
+        q, c = np.linalg.qr(matrix)
+        data[start : start + q.size] = q.T.copy().ravel()
+        start += q.size
+        for j in range(size):
+            small = values[first + j] <= largest
+            link[place : place + size] = c[:, j] * (0.0 if small else 1 / values[first + j])
+            place += size
+        first += size
+
+
+def join(data, starts, m, n, gates, place, bond, to_right, iterations, weights, weigh, values, link, apart, part):  # type: ignore[no-untyped-def]
+    """Apply a gate to the bond between two halves of a train, in place; see :mod:`.halves`.
+
+    Parameters
+    ----------
+    data, starts, m, n, gates, iterations, weights, weigh
+        As in :func:`carry`.
+    place
+        Where the gate begins in ``gates``; -1: none, the centre moves from the near to the far half.
+    bond
+        The bond between the positions ``bond`` and ``bond + 1``.
+    to_right
+        Whether the left half is the near one.
+    values
+        The weight S of every index of the bond, even ones first, (m_0 + m_1,): written if ``part``.
+    link
+        S^-1 C of :func:`close`, even indices first, (m_0^2 + m_1^2,): read if ``apart``.
+    apart
+        Whether both halves carry the weight of the bond; otherwise the near one alone.
+    part
+        Whether they shall afterwards; otherwise the far one alone.
+    """
+    if to_right:
+        k, k2, left, middle, right = bond, bond + 1, m[bond], m[bond + 1], m[bond + 2]
+    else:
+        k, k2, left, middle, right = bond + 1, bond, m[bond + 2], m[bond + 1], m[bond]
+    nn = n[k2]
+    m0, m1 = _from_outer(data, starts[k], left, middle, n[k])
+    if apart:
+        half = middle[0] * middle[0]
+        m0 = _product(m0, link[:half].reshape(middle[0], middle[0]))
+        m1 = _product(m1, link[half:].reshape(middle[1], middle[1]))
+    columns0 = nn[0] * right[0] + nn[1] * right[1]
+    columns1 = nn[0] * right[1] + nn[1] * right[0]
+    inner = starts[k2] + middle[0] * columns0
+    b0 = data[starts[k2] : inner].reshape(middle[0], columns0)
+    b1 = data[inner : inner + middle[1] * columns1].reshape(middle[1], columns1)
+    if place < 0:
+        qt0, w0 = _move(m0, b0)
+        qt1, w1 = _move(m1, b1)
+    else:
+        theta0, theta1 = _product(m0, b0), _product(m1, b1)
+        gate0, gate1 = _gate(gates, place, n[k], nn, to_right)
+        _apply(theta0, theta1, gate0, gate1, left, right, n[k], nn)
+        qt0, w0 = _split(theta0, b0, iterations)
+        qt1, w1 = _split(theta1, b1, iterations)
+        if weigh:
+            weights[bond] = max(weights[bond], _lost(theta0, theta1, qt0, qt1, w0, w1))
+    if part:
+        qt0, w0 = _weighted(qt0, w0, values[: middle[0]], not apart)
+        qt1, w1 = _weighted(qt1, w1, values[middle[0] :], not apart)
+        _by_outer(data, starts[k], qt0, qt1, left, middle, n[k])
+    else:
+        between = starts[k] + qt0.size
+        data[starts[k] : between] = qt0.ravel()
+        data[between : between + qt1.size] = qt1.ravel()
+    _by_outer(data, starts[k2], w0, w1, right, middle, nn)
 
 
 @functools.cache
@@ -210,6 +359,17 @@ def compiled() -> tuple[Callable[..., None], str]:
     except (ImportError, RuntimeError):
         return carry, ""
     helper = numba.njit(nogil=True)  # compiled into `carry`, which alone is kept
-    for name in ("_orthonormal", "_apply", "_split", "_move", "_product", "_centre", "_turned"):
+    for name in HELPERS:
         globals()[name] = helper(globals()[name])
     return fast, f"numba {numba.__version__}"
+
+
+@functools.cache
+def compiled_halves() -> tuple[Callable[..., None], Callable[..., None]]:
+    """Return (:func:`close`, :func:`join`), compiled where :func:`carry` is."""
+    if not compiled()[1]:
+        return close, join
+    import numba
+
+    fast = numba.njit(cache=True, nogil=True)
+    return fast(close), fast(join)

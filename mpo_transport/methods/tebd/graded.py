@@ -19,6 +19,7 @@ from ...states import MPOState
 from ...superoperator.gradings import parity_gradings
 from ...superoperator.train import NOISE, robust_svd
 from . import blocks
+from .halves import carry_halves
 from .plan import Pass, Plan
 
 __all__ = ["Parity", "find_parity"]
@@ -40,9 +41,12 @@ class Parity:
     ----------
     labels
         One array (d^2,) of 0 and 1 per position.
+    threads
+        Threads that share the bonds of a layer, 1 or 2; see :mod:`.halves`.
     """
 
     labels: tuple[np.ndarray, ...]
+    threads: int = 1
     _blocks: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     _tables: dict[int, tuple[Sequence[Pass], tuple[np.ndarray, np.ndarray]]] = field(default_factory=dict)
 
@@ -263,7 +267,7 @@ class Parity:
         gates, table = self._kept_table(passes)
         seen = np.zeros(L - 1) if weights is None else weights
         try:
-            carry, _ = blocks.compiled()
+            carry = carry_halves if self.threads > 1 and blocks.compiled()[1] else blocks.compiled()[0]
             carry(data, starts, m, self._counts, gates, table, centre == 0, iterations, seen, weights is not None)
         except np.linalg.LinAlgError:  # refused by the compiled QR: the step is unstable, the engine looks for this
             data[:] = np.nan

@@ -101,6 +101,11 @@ class TEBD(Method):
         "u1": steady states in blocks of the charge n - n', for large local dimension (nearest neighbours of an open
         chain that conserve the sum of all N, jumps on single sites); "dense": without; "auto": in blocks of a charge
         from d = 6 on, in blocks of a parity where possible and numba (extra ``fast``) is there to compile them.
+    threads
+        1, or 2: two halves of the chain are swept at once, see :mod:`mpo_transport.methods.tebd.halves`.  Only for
+        steady states in compiled blocks of a parity, from about L chi^3 = 3e4 on, wherever layers alternate; all else
+        runs on one thread, as the certificate notes.  Results do not depend on timing, but differ from those of one
+        thread by what truncation cuts.
 
     Raises
     ------
@@ -128,6 +133,7 @@ class TEBD(Method):
     iterations: int | None = None
     initial_bond: int | None = None
     layout: str = "auto"
+    threads: int = 1
 
     def __post_init__(self) -> None:
         check_integer("max_bond", self.max_bond, 1, optional=True)
@@ -145,6 +151,11 @@ class TEBD(Method):
 
         if self.layout not in LAYOUTS:
             raise InputError(f"Argument `layout` must be one of {LAYOUTS}, but is {self.layout!r}.", field="layout")
+        check_integer("threads", self.threads, 1)
+        if self.threads > 2:
+            raise InputError(
+                f"Argument `threads` must be 1 or 2 (a chain has two halves), but is {self.threads!r}.", field="threads"
+            )
 
     # -- before starting ----------------------------------------------------------------------------------------------
 
@@ -257,6 +268,8 @@ class TEBD(Method):
         if self.layout == "auto" and find_spec("numba") is None:
             return None  # blocks pay where they are compiled
         parity = find_parity(plan)
+        if parity is not None:
+            parity.threads = int(self.threads)
         if parity is None and self.layout == "z2":
             raise NotSupportedError(
                 'The layout "z2" needs an open chain with terms on nearest neighbours and a weak parity that the '
@@ -306,8 +319,22 @@ class TEBD(Method):
             saturated=bool(bond >= limit.max_bond and bond < limit.exact_bond and weight > 0),
             error_estimate=p.error,
             error_parts=parts,
-            notes=(*_symmetry_notes(work.model), *_level_notes(p, parity if parity and parity.holds(state) else None)),
+            notes=(
+                *_symmetry_notes(work.model),
+                *self._level_notes(p, parity if parity and parity.holds(state) else None),
+            ),
         )
+
+    def _level_notes(self, p: Progress, layout: Parity | Charges | None) -> tuple[str, ...]:
+        if p.main is None:
+            return ()
+        name = "U(1) charge" if isinstance(layout, Charges) else "Z2"
+        text = f", {name} blocks ({blocks.compiled()[1] or 'not compiled'})" if layout is not None else ""
+        if self.threads > 1:
+            shared = isinstance(layout, Parity) and blocks.compiled()[1]
+            text += ", two threads" if shared else ", one thread (two need compiled Z2 blocks)"
+        level = f"order {p.main.order}, dt = {p.main.dt:.4g}, bond dimension {p.main.bond}"
+        return (f"{level}, simulated time {p.time:.4g}{text}.",)
 
 
 def _steps_foreseen(model: Lindbladian, digits: float) -> float:
@@ -319,15 +346,6 @@ def _steps_foreseen(model: Lindbladian, digits: float) -> float:
     touched = {s for jump in model.jumps if jump.rate > 0 for s in jump.operator.sites}
     travel = max(1.0, 0.5 + ((model.L - len(touched)) / 8) ** 2)
     return 180.0 * 10 ** ((digits - 3) / 6) * travel
-
-
-def _level_notes(p: Progress, layout: Parity | Charges | None) -> tuple[str, ...]:
-    if p.main is None:
-        return ()
-    name = "U(1) charge" if isinstance(layout, Charges) else "Z2"
-    text = f", {name} blocks ({blocks.compiled()[1] or 'not compiled'})" if layout is not None else ""
-    level = f"order {p.main.order}, dt = {p.main.dt:.4g}, bond dimension {p.main.bond}"
-    return (f"{level}, simulated time {p.time:.4g}{text}.",)
 
 
 def _symmetry_notes(model: Lindbladian) -> tuple[str, ...]:

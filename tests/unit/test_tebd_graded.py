@@ -246,6 +246,49 @@ def test_compiled_and_plain_code_agree(name, monkeypatch):
     assert np.abs(out[0] - out[1]).max() < 1e-12 * np.abs(out[0]).max()
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 6), (5, 9), (16, 16), (17, 40), (40, 40)])
+@pytest.mark.parametrize("kind", ["full", "deficient", "zero", "graded", "tiny", "huge"])
+def test_reflections_along_rows_are_a_factorisation(shape, kind, monkeypatch):
+    """rows = L Q with orthonormal rows of Q, whatever the rank; panels, and numbers whose squares are none."""
+    m, n = shape
+    rng = np.random.default_rng(m)
+    rows = rng.normal(size=shape)
+    if kind == "deficient":
+        rows = rows[:, : max(1, m // 3)] @ rng.normal(size=(max(1, m // 3), n))
+        rows[m // 2] = 0.0
+    elif kind == "graded":
+        rows *= np.logspace(0, -200, m)[:, None]
+    scale = {"zero": 0.0, "tiny": 1e-160, "huge": 1e160}.get(kind, 1.0)
+    rows *= scale
+    with np.errstate(over="ignore"):
+        low, q = plain_blocks(monkeypatch)._householder(rows)
+    assert np.abs(q @ q.T - np.eye(m)).max() < 1e-14
+    assert np.abs(low @ q - rows).max() <= 1e-14 * np.abs(rows).max()
+    assert np.abs(np.triu(low, 1)).max() == 0
+    if kind == "full":  # signs as in LAPACK
+        assert np.abs(np.abs(np.diag(q @ np.linalg.qr(rows.T)[0])) - 1).max() < 1e-13
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_norms_near_the_smallest_numbers(threads, monkeypatch):
+    """Passes are linear: a norm of 1e-151, that of a thousand spins, changes neither state nor discarded weights."""
+    monkeypatch.setattr(halves, "ENOUGH", 0.0)
+    model = spins()
+    plan = build_plan(model)
+    parity = find_parity(plan)
+    parity.threads = threads
+    start = random_state(parity, model, 8)
+    found = []
+    for scale in (1.0, 1e-151):
+        tensors, weights = [t.copy() for t in start], np.zeros(5)
+        tensors[0] *= scale
+        end = parity.run(tensors, parity.bonds(tensors, 0), 0, plan.passes(0.05, 2, 1), 1, weights)
+        tensors[end] /= scale
+        found.append((dense_train(tensors), weights))
+    assert np.abs(found[0][0] - found[1][0]).max() < 1e-12 * np.abs(found[0][0]).max()
+    assert np.allclose(found[0][1], found[1][1], rtol=1e-9, atol=1e-25) and found[0][1].max() > 1e-8
+
+
 def test_overflow_is_noticed_by_both(monkeypatch):
     model = spins()
     plan = build_plan(model)

@@ -27,7 +27,9 @@ import numpy as np
 
 __all__ = ["carry", "compiled", "close", "compiled_halves", "join"]
 
+LOOPS = ("_square", "_reflect", "_less")
 HELPERS = (
+    "_size",
     "_orthonormal",
     "_apply",
     "_split",
@@ -41,14 +43,116 @@ HELPERS = (
     "_from_outer",
     "_weighted",
 )
+# Rows of a panel of reflections; smallest number that has a reciprocal.
+PANEL = 16
+SMALLEST = 1e-300
 # Singular values below this share of the largest one are taken for zero.
 TINY = 1e-14
 
 
+def _factor(rows):  # type: ignore[no-untyped-def]
+    """Return (L, Q) with rows = L Q: L lower triangular, Q with orthonormal rows (rank deficiency does no harm)."""
+    q, upper = np.linalg.qr(rows.T)
+    return upper.T, np.ascontiguousarray(q.T)
+
+
+def _square(v):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for k in range(len(v)):
+        total += v[k] * v[k]
+    return total
+
+
+def _size(matrix):  # type: ignore[no-untyped-def]
+    """Return a number by which the matrix may be divided such that squares of its entries are ordinary numbers."""
+    if matrix.size == 0:
+        return SMALLEST
+    if 1e-200 < _square(matrix.ravel()) < 1e200:
+        return 1.0
+    return max(np.max(np.abs(matrix)), SMALLEST)  # chains of a thousand sites have norms of 1e-150
+
+
+def _reflect(v, x, y, tau):  # type: ignore[no-untyped-def]
+    """Reflect two rows (or one twice the same): x -= tau (v.x) v."""
+    d, e = 0.0, 0.0
+    for k in range(len(v)):
+        d += v[k] * x[k]
+        e += v[k] * y[k]
+    d *= tau
+    e *= tau
+    for k in range(len(v)):
+        x[k] -= d * v[k]
+        y[k] -= e * v[k]
+
+
+def _less(x, y):  # type: ignore[no-untyped-def]
+    """Subtract a matrix from the last rows of another one."""
+    first = len(x) - len(y)
+    for i in range(len(y)):
+        for k in range(y.shape[1]):
+            x[first + i, k] -= y[i, k]
+
+
+def _householder(rows):  # type: ignore[no-untyped-def]
+    """Do what :func:`_factor` does by reflections along the rows, 1.2 to 1.8 times faster than LAPACK up to 128 rows.
+
+    Reflections of a panel are joined, H_1 ... H_k = 1 - V^T T V (R. Schreiber and C. Van Loan, SIAM J. Sci. Stat.
+    Comput. 10, 53 (1989)); ``t`` holds the blocks T^T.
+    """
+    m, n = rows.shape
+    size = _size(rows)
+    a = rows.copy()
+    low, t, spare = np.zeros((m, m)), np.zeros((m, m)), np.zeros(n)
+    for start in range(0, m, PANEL):
+        stop = min(start + PANEL, m)
+        for j in range(start, stop):
+            v = a[j]
+            for k in range(j):
+                low[j, k] = v[k]
+                v[k] = 0.0
+            if size != 1.0:
+                for k in range(j, n):
+                    v[k] /= size
+            square = _square(v)
+            if square < SMALLEST:  # nothing left: the row is completed by a unit vector
+                v[:] = 0.0
+                continue
+            beta = -np.copysign(np.sqrt(square), v[j])
+            tau = (beta - v[j]) / beta
+            over = 1 / (v[j] - beta)
+            for k in range(j, n):
+                v[k] *= over
+            v[j] = 1.0
+            low[j, j], t[j, j] = beta * size, tau
+            for i in range(j + 1, stop - 1, 2):
+                _reflect(v, a[i], a[i + 1], tau)
+            if (stop - j) % 2 == 0:
+                _reflect(v, a[stop - 1], spare, tau)
+        panel = a[start:stop]
+        gram = np.dot(panel, panel.T)
+        for j in range(start + 1, stop):
+            for i in range(start, j):
+                total = 0.0
+                for k in range(i, j):
+                    total += t[k, i] * gram[j - start, k - start]
+                t[j, i] = -t[j, j] * total
+        if stop < m:
+            block = t[start:stop, start:stop].T.copy()
+            _less(a, np.dot(np.dot(np.dot(a[stop:], panel.T), block), panel))
+    q = np.zeros((m, n))
+    for j in range(m):
+        q[j, j] = 1.0
+    for start in range((m - 1) // PANEL * PANEL, -1, -PANEL):
+        stop = min(start + PANEL, m)
+        panel = a[start:stop]
+        part = np.dot(q[start:], panel.T) if stop < m else panel[:, start:m].T.copy()
+        _less(q, np.dot(np.dot(part, t[start:stop, start:stop].copy()), panel))
+    return low, q
+
+
 def _orthonormal(rows):  # type: ignore[no-untyped-def]
-    """Return a matrix with orthonormal rows that span those of ``rows`` (Householder: rank deficiency does no harm)."""
-    q, _ = np.linalg.qr(rows.T)
-    return np.ascontiguousarray(q.T)
+    """Return a matrix with orthonormal rows that span those of ``rows``."""
+    return _factor(rows)[1]
 
 
 def _apply(theta0, theta1, gate0, gate1, l, r, n, nn):  # type: ignore[no-untyped-def]
@@ -112,7 +216,9 @@ def _gate(gates, place, n, nn, to_right):  # type: ignore[no-untyped-def]
 
 def _lost(theta0, theta1, qt0, qt1, w0, w1):  # type: ignore[no-untyped-def]
     """Return the relative weight that theta ~ Q W discards, accurate also far below 1e-16."""
-    rest0, rest1 = theta0 - _product(qt0.T, w0), theta1 - _product(qt1.T, w1)
+    scale = 1 / max(_size(theta0), _size(theta1))
+    rest0, rest1 = (theta0 - _product(qt0.T, w0)) * scale, (theta1 - _product(qt1.T, w1)) * scale
+    theta0, theta1 = theta0 * scale, theta1 * scale
     total = np.sum(theta0 * theta0) + np.sum(theta1 * theta1)
     return (np.sum(rest0 * rest0) + np.sum(rest1 * rest1)) / total if total > 0 else 0.0
 
@@ -121,8 +227,8 @@ def _move(matrix, b):  # type: ignore[no-untyped-def]
     """Return (Q^T, C b) with matrix = Q C."""
     if len(b) == 0:
         return np.zeros((0, len(matrix))), np.zeros((0, b.shape[1]))
-    q, c = np.linalg.qr(matrix)
-    return np.ascontiguousarray(q.T), np.dot(c, b)
+    low, qt = _factor(np.ascontiguousarray(matrix.T))
+    return qt, np.dot(low.T, b)
 
 
 def _centre(data, start, m, y, n):  # type: ignore[no-untyped-def]
@@ -251,13 +357,12 @@ def _weighted(qt, w, values, rotate):  # type: ignore[no-untyped-def]
     if len(w) == 0:
         return qt, w
     if rotate:
-        _, upper = np.linalg.qr(w.T)
-        u, _, _ = np.linalg.svd(upper.T.copy())
+        u, _, _ = np.linalg.svd(np.ascontiguousarray(_factor(w)[0]))
         ut = np.ascontiguousarray(u.T)
         qt, w = np.dot(ut, qt), np.dot(ut, w)
-    near = np.empty(qt.shape)
+    near, size = np.empty(qt.shape), _size(w)
     for j in range(len(w)):
-        values[j] = np.sqrt(np.sum(w[j] * w[j]))
+        values[j] = size * np.sqrt(_square(w[j] * (1 / size)))
         near[j] = values[j] * qt[j]
     return near, w
 
@@ -276,12 +381,12 @@ def close(data, starts, m, n, bond, to_right, values, link):  # type: ignore[no-
         size = middle[s]
         if size == 0:
             continue
-        q, c = np.linalg.qr(matrix)
-        data[start : start + q.size] = q.T.copy().ravel()
+        low, q = _factor(np.ascontiguousarray(matrix.T))
+        data[start : start + q.size] = q.ravel()
         start += q.size
         for j in range(size):
             small = values[first + j] <= largest
-            link[place : place + size] = c[:, j] * (0.0 if small else 1 / values[first + j])
+            link[place : place + size] = low[j] * (0.0 if small else 1 / values[first + j])
             place += size
         first += size
 
@@ -349,7 +454,7 @@ def join(data, starts, m, n, gates, place, bond, to_right, iterations, weights, 
 def compiled() -> tuple[Callable[..., None], str]:
     """Return :func:`carry`, compiled if numba is there, and the name and version of the compiler ("" without).
 
-    Compilation takes about ten seconds once and is kept on disk next to this file; where there is no place for that the
+    Compilation takes 10 to 20 seconds once and is kept on disk next to this file; where there is no place for that the
     plain functions are used, since every process would have to compile anew.
     """
     try:
@@ -359,6 +464,9 @@ def compiled() -> tuple[Callable[..., None], str]:
     except (ImportError, RuntimeError):
         return carry, ""
     helper = numba.njit(nogil=True)  # compiled into `carry`, which alone is kept
+    for name in LOOPS:  # sums in any order: several numbers at a time
+        globals()[name] = numba.njit(nogil=True, fastmath={"reassoc", "contract"})(globals()[name])
+    globals()["_factor"] = helper(_householder)
     for name in HELPERS:
         globals()[name] = helper(globals()[name])
     return fast, f"numba {numba.__version__}"

@@ -338,6 +338,24 @@ def kernel(chi: int, layout: str) -> dict[str, Any]:
     }
 
 
+def threads(chi: int, method: str) -> dict[str, Any]:
+    """Wall seconds of one even-odd layer of thirty sites on two threads; value: how many times faster than on one."""
+    import tebd  # the benchmark script next door
+
+    row = tebd.threads(chi)
+    return {
+        "ran": method,
+        "status": "finished",
+        "chi": chi,
+        "order": 4,
+        "cpu_s": float(row["two_cpu_ms"]) / 1e3,
+        "wall_s": float(row["two_ms"]) / 1e3,
+        "value": float(row["ratio"]),
+        "remark": f"one layer, L = 30; one thread {float(row['one_ms']):.3g} ms (wall); value: ratio of wall times; "
+        f"{row['cores']} cores",
+    }
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # the list
 
@@ -367,6 +385,15 @@ def _table() -> dict[str, Work]:
                 ("dense", "z2"),
                 f"{dense:g} ms dense, {z2:g} ms Z2",
                 lambda layout, c=chi: kernel(c, layout),
+            )
+        )
+        works.append(
+            Work(
+                f"threads-{chi}",
+                f"even-odd layer on two threads, L = 30, chi = {chi}",
+                ("two threads",),
+                "1.7 times faster",
+                lambda method, c=chi: threads(c, method),
             )
         )
     symmetric, skew = (1.0, 0.75, 1.0, 0.25), (0.6, 0.9, 1.4, 0.2)

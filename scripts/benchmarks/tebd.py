@@ -5,6 +5,7 @@
     scripts/benchmarks/tebd.py --model open --L 30 --tol 1e-4 1e-6
     scripts/benchmarks/tebd.py --model open --L 30 --layout dense z2
     scripts/benchmarks/tebd.py --kernels               one bond update at a time, dense and in Z2 blocks
+    scripts/benchmarks/tebd.py --threads               even-odd layers on one and on two threads, wall time
     scripts/benchmarks/tebd.py --out benchmarks/
 
 Errors are the largest deviations of bond currents and of one-site profiles from exact values, in units of the operator
@@ -18,6 +19,7 @@ import argparse
 import itertools
 import json
 import math
+import os
 import resource
 import sys
 import time
@@ -30,8 +32,8 @@ from _rows import write_csv
 
 import mpo_transport as mt
 from mpo_transport import observables as obs
-from mpo_transport.methods.tebd.graded import find_parity
-from mpo_transport.methods.tebd.plan import Pass, build_plan
+from mpo_transport.methods.tebd.graded import Parity, find_parity
+from mpo_transport.methods.tebd.plan import Pass, Plan, build_plan
 from mpo_transport.methods.tebd.window import Truncator, run_passes
 from mpo_transport.states import MPOState
 from mpo_transport.superoperator.train import canonical_train
@@ -138,18 +140,8 @@ def kernels(chi: int, length: int = 30) -> list[dict[str, object]]:
     The state is a driven chain evolved at this bond dimension; the weight is that of its central bond after one more
     gate, next to the optimum of the singular values.
     """
-    model = mt.models.persistent_current(L=length, alpha=2.0, delta=1.0, periodic=False)
-    plan = build_plan(model)
-    parity = find_parity(plan)
-    assert parity is not None
-    start = parity.fit(MPOState.product(model.lattice, "up").tensors, plan.bond_bounds(chi), 1)
-    assert start is not None
+    plan, parity, start = _evolved(chi, length)
     bonds, legs = parity.bonds(start, 0), [4] * length
-    assert bonds is not None
-    parity.run(start, bonds, 0, plan.passes(0.2, 2, 4), 1, None)
-    start = list(canonical_train(start, 0, length - 1))
-    start = parity.fit(start, plan.bond_bounds(chi), 1) or start
-    bonds = parity.bonds(start, 0)
     assert bonds is not None
     even, odd = (item.bonds or [] for item in plan.passes(0.2, 2, 1)[:2])
     gates = [a if a is not None else b for a, b in zip(even, odd, strict=True)]
@@ -188,6 +180,54 @@ def kernels(chi: int, length: int = 30) -> list[dict[str, object]]:
     return rows
 
 
+def _evolved(chi: int, length: int) -> tuple[Plan, Parity, list[np.ndarray]]:
+    """Return a driven chain after a few steps at a bond dimension, in Z2 blocks with its centre at the left end."""
+    model = mt.models.persistent_current(L=length, alpha=2.0, delta=1.0, periodic=False)
+    plan = build_plan(model)
+    parity = find_parity(plan)
+    assert parity is not None
+    start = parity.fit(MPOState.product(model.lattice, "up").tensors, plan.bond_bounds(chi), 1)
+    assert start is not None
+    bonds = parity.bonds(start, 0)
+    assert bonds is not None
+    parity.run(start, bonds, 0, plan.passes(0.2, 2, 4), 1, None)
+    start = list(canonical_train(start, 0, length - 1))
+    return plan, parity, parity.fit(start, plan.bond_bounds(chi), 1) or start
+
+
+THREAD_COLUMNS = ("chi", "L", "layers", "one_ms", "two_ms", "ratio", "one_cpu_ms", "two_cpu_ms", "cores")
+
+
+def threads(chi: int, length: int = 30, seconds: float = 5.0) -> dict[str, object]:
+    """Return wall and CPU milliseconds of one layer of order 4 on one and on two threads, and the ratio of the former.
+
+    Both are run in turn, after a pause, for some seconds; the least of each counts, since two threads need two cores
+    at the same moment.  The way into blocks and back, a small share, is included.
+    """
+    plan, parity, start = _evolved(chi, length)
+    steps = max(1, round(1e5 / length / chi**2))
+    bonds, passes = parity.bonds(start, 0), plan.passes(0.05, 4, steps)
+    assert bonds is not None
+    wall, cpu = [math.inf, math.inf], [math.inf, math.inf]
+    end = time.perf_counter() + seconds
+    count = 0
+    while count < 3 or time.perf_counter() < end:
+        for k in (0, 1):
+            parity.threads = k + 1
+            tensors = [t.copy() for t in start]
+            if count:
+                time.sleep(0.02)
+            before = time.perf_counter(), time.process_time()
+            parity.run(tensors, bonds, 0, passes, 1, None)
+            wall[k] = min(wall[k], time.perf_counter() - before[0])
+            cpu[k] = min(cpu[k], time.process_time() - before[1])
+        count += 1
+    each = [f"{1e3 * x / len(passes):.4f}" for x in (*wall, *cpu)]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    values = (chi, length, len(passes), *each[:2], f"{wall[0] / wall[1]:.2f}", *each[2:], cores)
+    return dict(zip(THREAD_COLUMNS, values, strict=True))
+
+
 def _carry(parity, layout, tensors, legs, bonds, passes, iterations, weights) -> None:  # type: ignore[no-untyped-def]
     if layout == "z2":
         parity.run(tensors, bonds, 0, passes, iterations, weights)
@@ -213,22 +253,35 @@ def _print_kernels(sizes: list[int]) -> None:
             print("  ".join(f"{line[c]!s:>11}" for c in KERNEL_COLUMNS), flush=True)
 
 
+def _print_threads(sizes: list[int], lengths: list[int]) -> None:
+    print("  ".join(f"{c:>10}" for c in THREAD_COLUMNS))
+    for length, chi in itertools.product(lengths, sizes):
+        line = threads(chi, length)
+        print("  ".join(f"{line[c]!s:>10}" for c in THREAD_COLUMNS), flush=True)
+
+
 def main() -> int:
     """Parse the command line, run, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=sorted(CASES), help="one model instead of the default rows")
-    parser.add_argument("--L", type=int, nargs="+", default=[10], help="lengths, with --model")
+    parser.add_argument("--L", type=int, nargs="+", help="lengths, with --model (10) or --threads (30 and 100)")
     parser.add_argument("--tol", type=float, nargs="+", default=[1e-4, 1e-6])
     parser.add_argument("--max-bond", type=int, default=None)
     parser.add_argument("--layout", nargs="+", default=["auto"], help="auto, dense, z2: one row for each")
     parser.add_argument("--kernels", action="store_true", help="time single bond updates instead")
-    parser.add_argument("--chi", type=int, nargs="+", default=[16, 32, 64, 128], help="bond dimensions, with --kernels")
+    parser.add_argument("--threads", action="store_true", help="time layers on one and two threads instead")
+    parser.add_argument(
+        "--chi", type=int, nargs="+", default=[16, 32, 64, 128], help="bond dimensions, with --kernels or --threads"
+    )
     parser.add_argument("--out", type=Path, help="directory for a dated CSV table")
     arguments = parser.parse_args()
     if arguments.kernels:
         _print_kernels(arguments.chi)
         return 0
-    pairs = [(arguments.model, L) for L in arguments.L] if arguments.model else DEFAULT_ROWS
+    if arguments.threads:
+        _print_threads(arguments.chi, arguments.L or [30, 100])
+        return 0
+    pairs = [(arguments.model, L) for L in arguments.L or [10]] if arguments.model else DEFAULT_ROWS
     print("  ".join(f"{c:>9}" for c in COLUMNS))
     rows = []
     for name, length in pairs:

@@ -269,7 +269,7 @@ class Parity:
         try:
             carry = carry_halves if self.threads > 1 and blocks.compiled()[1] else blocks.compiled()[0]
             carry(data, starts, m, self._counts, gates, table, centre == 0, iterations, seen, weights is not None)
-        except np.linalg.LinAlgError:  # refused by the compiled QR: the step is unstable, the engine looks for this
+        except np.linalg.LinAlgError:  # numbers that are not finite: the step is unstable, the engine looks for this
             data[:] = np.nan
         if len(passes) % 2:
             centre = L - 1 - centre

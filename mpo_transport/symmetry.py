@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -94,8 +95,9 @@ def conserved_charges(
     """Return a basis of the conserved charges: U(1) charges first, then parities not implied by them."""
     L = lattice.L
     pinned = [{j: 1} for j in range(L) if _numbers(lattice.spaces[j]) is None]
-    h_rows = [dict(d) for d in _parts(lattice, hamiltonian) if d]
-    split = [(_parts(lattice, operator), rate) for operator, rate in jumps]
+    known: dict[Any, Split] = {}
+    h_rows = [dict(d) for d in _parts(lattice, hamiltonian, known) if d]
+    split = [(_parts(lattice, operator, known), rate) for operator, rate in jumps]
     weak_rows = h_rows + pinned + _interfering(split)
     strong_rows = h_rows + pinned + [dict(d) for parts, _ in split for d in parts if d]
     found: list[Symmetry] = []
@@ -143,23 +145,37 @@ def _numbers(space: LocalSpace) -> np.ndarray | None:
     return shifted.round().astype(int) if np.allclose(shifted, shifted.round()) else None
 
 
-def _parts(lattice: Lattice, operator: OpSum) -> dict[Delta, dict[tuple[int, ...], np.ndarray]]:
-    """Split an operator into parts that change the local numbers by a definite vector: {delta: {support: matrix}}."""
+Split = list[tuple[tuple[int, ...], np.ndarray]]
+
+
+def _parts(
+    lattice: Lattice, operator: OpSum, known: dict[Any, Split] | None = None
+) -> dict[Delta, dict[tuple[int, ...], np.ndarray]]:
+    """Split an operator into parts that change the local numbers by a definite vector: {delta: {support: matrix}}.
+
+    ``known`` keeps what was found for equal operators on other sites.
+    """
+    known = {} if known is None else known
     out: dict[Delta, dict[tuple[int, ...], np.ndarray]] = defaultdict(dict)
-    pieces: dict[tuple[int, ...], OpSum] = defaultdict(OpSum)
+    pieces: dict[tuple[int, ...], list[Any]] = defaultdict(list)
     for key, c in operator:
-        support = tuple(sorted({s for _, s in key}))
-        pieces[support] = pieces[support] + OpSum({key: c})
+        pieces[tuple(sorted({s for _, s in key}))].append((key, c))
     for sites, piece in pieces.items():
-        matrix = support_matrices(lattice, piece).get(sites)
-        if matrix is None:
-            continue
-        for delta, part in _split_matrix(lattice, sites, matrix):
-            out[delta][sites] = part
+        place = {s: k for k, s in enumerate(sites)}
+        alike = (
+            tuple([id(lattice.spaces[s]) for s in sites]),
+            tuple([(tuple([(name, place[s]) for name, s in key]), c) for key, c in piece]),
+        )
+        if alike not in known:
+            matrix = support_matrices(lattice, OpSum(dict(piece))).get(sites)
+            known[alike] = [] if matrix is None else _split_matrix(lattice, sites, matrix)
+        for change, part in known[alike]:
+            out[tuple((s, x) for s, x in zip(sites, change, strict=True) if x)][sites] = part
     return {d: p for d, p in out.items() if p}
 
 
-def _split_matrix(lattice: Lattice, sites: tuple[int, ...], matrix: np.ndarray) -> list[tuple[Delta, np.ndarray]]:
+def _split_matrix(lattice: Lattice, sites: tuple[int, ...], matrix: np.ndarray) -> Split:
+    """Return the parts of a matrix with the change of the number on each of the sites."""
     scale = max(np.abs(matrix).max(), 1e-300)
     rows, columns = np.nonzero(np.abs(matrix) > _NEGLIGIBLE * scale)
     dims = [int(_finite(lattice.spaces[s]).dim) for s in sites]
@@ -175,7 +191,7 @@ def _split_matrix(lattice: Lattice, sites: tuple[int, ...], matrix: np.ndarray) 
         chosen = np.all(change == delta, axis=1)
         part = np.zeros_like(matrix)
         part[rows[chosen], columns[chosen]] = matrix[rows[chosen], columns[chosen]]
-        result.append((tuple((s, int(x)) for s, x in zip(sites, delta, strict=True) if x), part))
+        result.append((tuple(int(x) for x in delta), part))
     return result
 
 
@@ -201,6 +217,9 @@ def _interfering(
                 grouped[first[0], second[0]].append((ma, mb, rate))
     rows = [_difference(da, db) for da, db in trivial]
     for ((da, _), (db, _)), items in grouped.items():
+        if len(items) == 1 and items[0][2] > 0:  # nothing to cancel with
+            rows.append(_difference(da, db))
+            continue
         total = sum(rate * np.kron(ma, mb.conj()) for ma, mb, rate in items)
         scale = sum(rate * np.abs(ma).max() * np.abs(mb).max() for ma, mb, rate in items)
         if np.abs(total).max() > _NEGLIGIBLE * scale:

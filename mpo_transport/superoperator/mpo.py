@@ -33,9 +33,9 @@ Label = tuple[Key, Key]
 IDENTITY: Label = ((), ())
 
 # Below this fraction of |L|^2, a norm obtained from scalar products is lost in rounding errors.
-SQUARE_FLOOR = 1e-11
+SQUARE_FLOOR = 1e-13
 # Bond dimension of L x up to which orthogonal transformations cost hardly more than scalar products.
-SMALL_IMAGE = 320
+SMALL_IMAGE = 64
 
 
 class HasTensors(Protocol):
@@ -232,15 +232,18 @@ def superoperator_mpo(model: Lindbladian, terms: list[ProductTerm], order: Seque
     positions = {site: p for p, site in enumerate(sites)}
     alike: dict[Any, tuple[np.ndarray, float]] = {}  # equal terms in equal bases are expanded once
     for support, group in _by_positions(terms, positions).items():
-        bases, where = [local[sites[p]] for p in support], [sites[p] for p in support]
+        bases, where = [local[sites[p]] for p in support], tuple(sites[p] for p in support)
         key = tuple(map(id, bases)), tuple(relative_term(term, where) for term in group)
         if key not in alike:
             alike[key] = _expand(group, bases, where)
         sums.add(support, *alike[key])
     train = minimal_train(sums)
-    return MPO(
-        tuple(np.einsum("amb,moi->aoib", t, local[s].elements) for t, s in zip(train, sites, strict=True)), sites
-    )
+    return MPO(tuple(_opened(t, local[s].elements) for t, s in zip(train, sites, strict=True)), sites)
+
+
+def _opened(t: np.ndarray, elements: np.ndarray) -> np.ndarray:
+    """Return sum_m t[a, m, b] elements[m, o, i] as (a, o, i, b)."""
+    return np.ascontiguousarray(np.tensordot(t, elements, axes=(1, 0)).transpose(0, 2, 3, 1))
 
 
 def operator_train(lattice: Lattice, operator: OpSum, order: Sequence[int] | None = None) -> tuple[np.ndarray, ...]:
@@ -289,16 +292,20 @@ class _LocalBasis:
 
 def _local_bases(spaces: tuple[LocalSpace, ...], terms: list[ProductTerm]) -> list[_LocalBasis]:
     labels: list[set[Label]] = [set() for _ in spaces]
+    known: dict[Any, list[Label]] = {}  # those of equal terms on other sites
     for term in terms:
-        for site in term.sites:
-            labels[site].add(_label(term, site))
+        key = relative_term(term, term.sites)[1:]
+        if key not in known:
+            known[key] = [_label(term, site) for site in term.sites]
+        for site, label in zip(term.sites, known[key], strict=True):
+            labels[site].add(label)
     cache: dict[tuple[int, frozenset[Label]], _LocalBasis] = {}
     out = []
     for space, used in zip(spaces, labels, strict=True):
-        key = (id(space), frozenset(used))
-        if key not in cache:
-            cache[key] = _local_basis(space, sorted(used | {IDENTITY}))
-        out.append(cache[key])
+        kind = (id(space), frozenset(used))
+        if kind not in cache:
+            cache[kind] = _local_basis(space, sorted(used | {IDENTITY}))
+        out.append(cache[kind])
     return out
 
 
@@ -336,7 +343,7 @@ def _by_positions(terms: list[ProductTerm], positions: dict[int, int]) -> dict[t
     return out
 
 
-def _expand(terms: list[ProductTerm], local: list[_LocalBasis], sites: list[int]) -> tuple[np.ndarray, float]:
+def _expand(terms: list[ProductTerm], local: list[_LocalBasis], sites: Sequence[int]) -> tuple[np.ndarray, float]:
     """Return the real coefficients of a group of terms on the same sites, and the size of what was summed."""
     total, weight = np.zeros([len(b.elements) for b in local], dtype=complex), 0.0
     for term in terms:

@@ -6,9 +6,11 @@ Everything numerical is made from two lists: :func:`product_terms`, rho -> c A r
 
 from __future__ import annotations
 
+import weakref
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,11 @@ __all__ = ["ProductTerm", "local_generators", "pair_generators", "product_matric
 
 Key = tuple[Factor, ...]
 Sites = tuple[int, ...]
+# The generators of the last model, if they are small: preparation, checks and choice all ask for them.
+_SMALL = 2**24  # bytes
+_latest: list[tuple[weakref.ref[Lindbladian], dict[Sites, np.ndarray]]] = []
+_latest_terms: list[tuple[weakref.ref[Lindbladian], list[ProductTerm]]] = []
+_FEW = 100_000  # terms
 
 
 @dataclass(frozen=True)
@@ -32,10 +39,15 @@ class ProductTerm:
     left: Key
     right: Key
 
-    @property
+    @cached_property
     def sites(self) -> Sites:
         """Sorted sites touched from either side."""
         return tuple(sorted({s for _, s in self.left} | {s for _, s in self.right}))
+
+    @cached_property
+    def relative(self) -> tuple[complex, Any, Any]:
+        """The coefficient and both products with the places of their factors among ``sites`` instead of their sites."""
+        return _relative(self, self.sites)
 
 
 def product_terms(model: Lindbladian) -> list[ProductTerm]:
@@ -44,6 +56,8 @@ def product_terms(model: Lindbladian) -> list[ProductTerm]:
     -i[H, rho] gives (-i c, P, 1) and (i c, 1, P) for every product of H; a jump sum_a c_a P_a of rate r gives
     (r c_a c_b^*, P_a, P_b^dag) and the two halves of -r/2 {L^dag L, rho}, for all pairs a, b.
     """
+    if _latest_terms and _latest_terms[0][0]() is model:
+        return list(_latest_terms[0][1])
     out: list[ProductTerm] = []
     for key, c in model.hamiltonian:
         if key:
@@ -60,7 +74,8 @@ def product_terms(model: Lindbladian) -> list[ProductTerm]:
                 out.append(ProductTerm(weight, left, adjoints[b]))
                 inner = tuple(sorted(adjoints[b] + left, key=lambda f: f[1]))  # P_b^dag P_a
                 out += [ProductTerm(-weight / 2, inner, ()), ProductTerm(-weight / 2, (), inner)]
-    return out
+    _latest_terms[:] = [(weakref.ref(model), out)] if len(out) <= _FEW else []
+    return list(out)
 
 
 def _only(operator: OpSum) -> Key:
@@ -89,6 +104,8 @@ def local_generators(model: Lindbladian) -> dict[Sites, np.ndarray]:
         If a site is unbounded (a bosonic mode without a number of levels).
     """
     require_bounded(model)
+    if _latest and _latest[0][0]() is model:
+        return dict(_latest[0][1])
     spaces = model.lattice.spaces
     cache: dict[tuple[str, Key, Key], np.ndarray] = {}
     grouped: dict[Sites, list[ProductTerm]] = defaultdict(list)
@@ -103,12 +120,21 @@ def local_generators(model: Lindbladian) -> dict[Sites, np.ndarray]:
             alike[key] = _assemble(spaces, sites, terms, cache)
             alike[key].setflags(write=False)
         out[sites] = alike[key]
-    return out
+    if sum(g.nbytes for g in alike.values()) <= _SMALL:
+        _latest[:] = [(weakref.ref(model), out)]
+    return dict(out)
 
 
 def relative_term(term: ProductTerm, sites: Sequence[int]) -> tuple[complex, Any, Any]:
     """Return a term with the places of its factors among ``sites`` instead of their sites."""
-    left, right = (tuple((name, sites.index(s)) for name, s in part) for part in (term.left, term.right))
+    if sites == term.sites:
+        return term.relative
+    return _relative(term, sites)
+
+
+def _relative(term: ProductTerm, sites: Sequence[int]) -> tuple[complex, Any, Any]:
+    place = {s: k for k, s in enumerate(sites)}
+    left, right = (tuple([(name, place[s]) for name, s in part]) for part in (term.left, term.right))
     return term.coefficient, left, right
 
 

@@ -10,7 +10,14 @@ from mpo_transport.methods.implicit import blocks
 from mpo_transport.methods.implicit.environments import left_environments, right_environments
 from mpo_transport.methods.implicit.local import Kronecker, LocalGenerator, dense_solve, gmres
 from mpo_transport.methods.implicit.method import ImplicitSweeps
-from mpo_transport.methods.implicit.schedule import Limits, Progress, judge, truncation_factor
+from mpo_transport.methods.implicit.schedule import (
+    Limits,
+    Progress,
+    claim,
+    is_preliminary,
+    judge,
+    larger_bond,
+)
 from mpo_transport.methods.implicit.sectors import Legs, find_labels, graded_operator, ungraded
 from mpo_transport.methods.implicit.sweeps import (
     Settings,
@@ -92,10 +99,16 @@ def test_preconditioner_is_exact_for_a_kronecker_sum():
     assert np.abs(inverse(a @ x + x @ b - 0.3 * x) - x).max() < 1e-12
 
 
-def test_preconditioner_survives_a_defective_matrix():
-    inverse = Kronecker(np.array([[-1.0, 1.0], [0.0, -1.0]]), -np.eye(2), 0.1)
-    r = np.array([[1.0, 2.0], [3.0, 4.0]])
-    assert not inverse.useful and np.array_equal(inverse(r), r)
+def test_preconditioner_takes_a_defective_matrix():
+    a, b = np.array([[-1.0, 1.0], [0.0, -1.0]]), -np.eye(2)
+    inverse, x = Kronecker(a, b, 0.1), np.array([[1.0, 2.0], [3.0, 4.0]])
+    assert np.abs(inverse(a @ x + x @ b - 0.1 * x) - x).max() < 1e-13
+
+
+def test_preconditioner_keeps_away_from_singular_sums():
+    """An eigenvalue of the Kronecker sum at the shift itself would enlarge rounding without bound."""
+    inverse = Kronecker(np.diag([0.2, -1.0]), np.diag([0.1, -2.0]), 0.3)
+    assert np.abs(inverse(np.ones((2, 2)))).max() < 1 / (0.1 * 0.3)
 
 
 def test_gmres_solves_and_tells_the_true_residual():
@@ -273,59 +286,93 @@ def test_scaled_operator_is_similar_to_the_generator():
     assert np.abs(scaled - mpo.to_dense() / s[:, None] * s[None, :]).max() < 1e-12
 
 
-def test_error_factor():
-    assert truncation_factor(1e-10, None) == 2.0 == truncation_factor(1e-8, 1e-8)
-    assert truncation_factor(1e-12, 1e-8) == pytest.approx(0.08)
-
-
 def progress(**more):
-    values = {"bond": 16, "scale": 1.0, "tau": 1e5, "level": 2, "sweeps": 9, "weight": 1e-12, "coarser": 1e-9}
-    return Progress(**{**values, "drifts": [1e-5, 1e-7, 1e-9], "residual": 1e-5, "residuals": [1e-2, 1e-3], **more})
+    values = {"bond": 16, "scale": 2.0, "tau": 1e5, "level": 3, "passes": 9, "weight": 1e-12, "known": [1e-4, 1e-9]}
+    return Progress(**{**values, "changes": [1e-4, 1e-7], "residual": 1e-5, "residuals": [1e-2, 1e-3], **more})
 
 
 LIMITS = Limits(1e-5, 64, 1024, 100)
 
 
+def judged(p, limits=LIMITS, cut=0.0):
+    p.parts = claim(p, limits, cut)
+    return judge(p, limits, 1.0)
+
+
 def test_decisions():
-    assert judge(progress(), LIMITS, 1.0, 1e-6).kind == "converged"
-    assert judge(progress(), LIMITS, 1.0, 1e-3).kind == "grow"
-    slow = [1e-2, 2e-3, 4e-4]
-    assert judge(progress(drifts=slow, prior=0.2), LIMITS, 1.0, 1e-6).kind == "sweep"
-    assert judge(progress(drifts=[1e-4, 1e-4, 1e-4]), LIMITS, 1.0, 1e-6).kind == "grow"  # creeping: larger bonds
-    assert judge(progress(bond=64, drifts=[1e-4, 1e-4, 1e-4]), LIMITS, 1.0, 1e-6).kind == "sweep"
-    assert judge(progress(bond=64), LIMITS, 1.0, 1e-2).kind == "stalled"
-    assert judge(progress(sweeps=100), LIMITS, 1.0, 1e-2).kind == "failed"
-    wandering = progress(bond=64, drifts=[1e-2] * 20, since_best=12)
-    assert judge(wandering, LIMITS, 1.0, 1e-2).kind == "failed"
+    assert judged(progress()).kind == "converged"
+    assert judged(progress(changes=[1e-1, 1e-3], weight=1e-4)).kind == "grow"  # far above the tolerance
+    assert judged(progress(changes=[1e-1, 1e-3])).kind == "pass"  # too large for what was cut
+    assert judged(progress(changes=[1e-3, 1e-5])).kind == "pass"  # one more may do
+    assert judged(progress(changes=[1e-5, 1e-5])).kind == "grow"  # truncation keeps it where it is
+    assert judged(progress(bond=8, changes=[1e-9])).kind == "grow"  # on the way
+    assert judged(progress(changes=[1e-4])).kind == "pass"  # a single pass says nothing
+    assert judged(progress(changes=[1e-4], weight=1e-9)).kind == "grow"  # but its weight does
+    assert judged(progress(changes=[1e-4], weight=1e-9, known=None)).kind == "pass"
+    end = {"bond": 64, "changes": [1e-3, 1e-4, 1e-4, 1e-4]}
+    assert judged(progress(**end, drifts=[1e-4, 9e-5])).kind == "pass"
+    assert judged(progress(**end, drifts=[1e-6, 1e-7])).kind == "stalled"
+    assert judged(progress(passes=200, changes=[1e-2, 1e-3])).kind == "failed"
+    assert judged(progress(**end, drifts=[1e-2, 1e-2], since_best=24)).kind == "failed"
 
 
-def test_the_first_sweep_of_a_level_borrows_its_decay_from_the_level_before():
-    p = progress(drifts=[1e-3, 1e-4])
-    p.enter(24)
-    assert p.prior == pytest.approx(0.1) and p.drifts == []
-    p.add(1e-6)
-    assert p.ratio == pytest.approx(0.3)  # three times worse
-    assert p.remaining == pytest.approx(2e-6 * 0.3 / 0.7)
-    fresh = progress(drifts=[1e-6])
-    assert fresh.ratio == np.inf and fresh.remaining is None  # nothing known: no claim
+def test_what_has_not_settled_is_told_from_truncation():
+    """Three model sequences x_k = x + (-1)^k a + b r^k: the part b r^k of the claim covers it."""
+    for a, b, r in ((0.0, 1.0, 0.9), (1e-3, 1e-2, 0.2), (1e-6, 1e-3, 0.6)):
+        x = [(-1) ** k * a + b * r**k for k in range(12)]
+        p = progress(changes=[], drifts=[])
+        for k in range(1, 12):
+            p.add(abs(x[k] - x[k - 1]), abs(x[k] - x[k - 2]) if k > 1 else None)
+            rest = p.remaining
+            assert rest is None or rest >= b * r**k or 8 * p.change >= 4 * b * r**k
+        assert p.remaining is not None
+    slow = progress(changes=[])
+    for k in range(1, 6):
+        slow.add(0.01 * 0.99**k, 0.0199 * 0.99**k)
+    assert slow.remaining is None  # no decay to speak of: no claim
+
+
+def test_nothing_is_claimed_after_one_pass_and_decay_is_remembered():
+    p = progress(changes=[1e-6])
+    assert p.ratio == np.inf and p.remaining is None and claim(p, LIMITS, 0.0)["truncation"] is None
+    slow = progress(changes=[1e-3, 7e-4, 5e-4], drifts=[1.2e-3, 8e-4])
+    slow.enter(24)
+    assert slow.prior == pytest.approx(2 / 3, rel=0.1) and slow.changes == slow.drifts == []
+    slow.add(1e-4, None)
+    slow.add(1e-6, 1e-4)
+    assert slow.ratio == slow.prior
 
 
 def test_the_cutoff_is_part_of_the_claim():
-    p = progress()
-    judge(p, LIMITS, 1.0, 1e-12, 3e-6)
-    assert p.parts["truncation"] == 3e-6
+    parts = claim(progress(), LIMITS, 3e-6)
+    assert parts["truncation"] == 3e-6
+    assert claim(progress(weight=0.0), LIMITS, 0.0)["truncation"] == 0.0  # nothing cut
+    assert claim(progress(uncut=True), LIMITS, 0.0)["truncation"] == pytest.approx(0.1 * 8e-7)
+    assert claim(progress(uncut=True, residual=1e-3), LIMITS, 0.0)["relaxation"] == 1e-2
 
 
 def test_a_residual_that_does_not_fall_is_never_a_success():
-    verdict = judge(progress(bond=64, residual=2e-3), LIMITS, 1.0, 1e-6)
+    still = {"changes": [1e-4, 1e-7, 1e-7, 1e-7], "drifts": [1e-7, 1e-9]}
+    verdict = judged(progress(bond=64, residual=2e-3, **still))
     assert verdict.kind == "failed" and "residual" in verdict.reason
-    assert judge(progress(worst=0.95), LIMITS, 1.0, 1e-6).kind != "converged"
-    assert judge(progress(tau=1.0), LIMITS, 1.0, 1e-6).kind != "converged"
+    assert judged(progress(residual=2e-3)).kind != "converged"
+    assert judged(progress(worst=0.95)).kind != "converged"
+    assert judged(progress(tau=1.0)).kind != "converged"
+
+
+def test_bonds_grow_from_a_few_to_what_the_tolerance_needs():
+    p, bonds = progress(bond=4), [4]
+    while p.bond < 64:
+        p.enter(larger_bond(p, LIMITS))
+        bonds.append(p.bond)
+    assert bonds == [4, 8, 12, 16, 24, 32, 48, 64]
+    assert is_preliminary(12, LIMITS) and not is_preliminary(12, Limits(1e-3, 64, 1024, 100))
+    assert not is_preliminary(5, Limits(1e-5, 64, 5, 100))  # nothing larger is needed
 
 
 def test_progress_survives_json():
     p = progress()
-    judge(p, LIMITS, 1.0, 1e-6)
+    judged(p)
     assert Progress.from_json(p.to_json()) == p
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .local import Eigenbasis, Kronecker
+from .local import Kronecker, Schur
 from .sectors import Legs
 
 __all__ = ["Centre", "Half", "LocalBlocks", "left_half", "right_half"]
@@ -107,11 +107,11 @@ class Half:
     """One side of the generator at a bond.
 
     ``blocks[c][d]`` has the shape (out, v, in) on the left and (v, in, out) on the right, with out of label c, in of
-    label d and v of label c + d.  ``eigenbases[c]``, once known, is that of the side's share of the preconditioner.
+    label d and v of label c + d.  ``schur[c]``, once known, is that of the side's share of the preconditioner.
     """
 
     blocks: list[list[np.ndarray]]
-    eigenbases: dict[int, Eigenbasis] = field(default_factory=dict)
+    schur: dict[int, Schur] = field(default_factory=dict)
 
     def traces(self, c: int, axes: tuple[int, int]) -> np.ndarray:
         """Return the traces of the terms that stay in sector c, divided by its size."""
@@ -267,13 +267,13 @@ class LocalBlocks:
                 continue
             trace_a, trace_b = self.left.traces(c, (0, 2)), self.right.traces(c, (1, 2))
             mean = float(trace_a @ trace_b)
-            if c not in self.left.eigenbases:
+            if c not in self.left.schur:
                 a = np.tensordot(self.left.blocks[c][c], trace_b, axes=(1, 0))
-                self.left.eigenbases[c] = Eigenbasis(a - 0.5 * mean * np.eye(m))
-            if c not in self.right.eigenbases:
+                self.left.schur[c] = Schur(a - 0.5 * mean * np.eye(m))
+            if c not in self.right.schur:
                 b = np.tensordot(trace_a, self.right.blocks[c][c], axes=(0, 0))
-                self.right.eigenbases[c] = Eigenbasis(b - 0.5 * mean * np.eye(k))
-            solvers.append(Kronecker.of(self.left.eigenbases[c], self.right.eigenbases[c], shift))
+                self.right.schur[c] = Schur(b - 0.5 * mean * np.eye(k))
+            solvers.append(Kronecker.of(self.left.schur[c], self.right.schur[c], shift))
         return BlockKronecker(self, solvers)
 
 

@@ -4,27 +4,46 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ...model import Lindbladian
 from ...result import Status
-from ...states import MPOState
+from ...states import MPOState, State
 from ...superoperator.mpo import MPO
 from ..base import Diagnostics, Iterate
 from ..tebd.measure import difference, profile
-from .schedule import FIRST_TAU, LARGEST_TAU, Limits, Progress, judge, larger_bond
+from .schedule import (
+    FIRST_TAU,
+    LARGEST_TAU,
+    NOTHING,
+    Limits,
+    Progress,
+    Verdict,
+    claim,
+    is_preliminary,
+    judge,
+    larger_bond,
+)
 from .sectors import GradedOperator, Legs
-from .sweeps import Settings, Sweeper, embed, release, resume_frames, safe_scale, scaled_operator, suitable_scale
+from .sweeps import (
+    Settings,
+    Sweeper,
+    embed,
+    first_scale,
+    release,
+    resume_frames,
+    scaled_operator,
+    suitable_scale,
+)
 
 __all__ = ["Engine"]
 
 # Work per advance, in floating-point operations (about a second).
 CHUNK = 2e10
-# Sweeps of the first level after which the metric is chosen.
-SETTLED = 2
-# Weight of the change by the last sweep in errors of observables while nothing is known about its decay.
+# Weight of the change by the last pass in errors of observables while nothing is known about its decay.
 UNKNOWN_REST = 50.0
 # Bond dimension after nonsense: large ones give the first sweeps of very long chains room for it.
 SMALL_BOND = 8
@@ -65,7 +84,7 @@ class Engine:
         """Return the first iterate from a state in the order of the operator, trace 1."""
         legs = [t.shape[1] for t in state.tensors]
         product = max(state.bond_dimensions, default=1) == 1
-        scale = safe_scale(legs) if product else max(safe_scale(legs), suitable_scale(state.tensors))
+        scale = first_scale(legs) if product else max(first_scale(legs), suitable_scale(state.tensors))
         bond = min(max(self.initial_bond, *state.bond_dimensions), self.limits.max_bond, self.limits.exact_bond)
         p = Progress(bond, scale, FIRST_TAU / self.rate)
         start, sectors = self._embedded(state, scale)
@@ -82,12 +101,12 @@ class Engine:
     # -- one piece of work --------------------------------------------------------------------------------------------
 
     def advance(self, iterate: Iterate) -> tuple[Iterate, Diagnostics]:
-        """Do part of a sweep; at its end judge."""
+        """Do a pass, or part of one; at its end judge."""
         p = Progress.from_json(iterate.scalars["implicit"])
         state = iterate.state
         assert isinstance(state, MPOState)
         arrays, companions = dict(iterate.arrays), dict(iterate.companions)
-        if p.position == 0 and p.right:  # a new sweep: keep where it started
+        if p.position == (0 if p.right else len(state.tensors) - 2):  # a new pass: keep where it started
             companions["relaxation"] = (state, 0.0)
             arrays["discarded weight"] = np.zeros(len(state.tensors) - 1)
             p.worst, p.products = 0.0, 0
@@ -108,18 +127,15 @@ class Engine:
         centre = p.position if p.right else p.position + 1
         sweeper = Sweeper(self._operator(p.scale), tensors, bonds, centre, self.rate, arrays["discarded weight"].copy())
         how = Settings(p.tau, p.bond, self._cut(p), self.rtol, self.products)
-        last, done = len(tensors) - 2, 0.0
+        end, done = len(tensors) - 2 if p.right else 0, 0.0
         while True:
             before = sweeper.products
             sweeper.update(p.position, how, right=p.right)
             done += sweeper.flops(p.position, sweeper.products - before)
-            if p.right and p.position == last:
-                p.right = False  # and back from the same bond
-            elif not p.right and p.position == 0:
-                p.right = True
+            if p.position == end:
+                p.right = not p.right  # and back from the same bond
                 return sweeper, True
-            else:
-                p.position += 1 if p.right else -1
+            p.position += 1 if p.right else -1
             if done >= CHUNK:
                 return sweeper, False
 
@@ -151,41 +167,81 @@ class Engine:
         assert isinstance(state, MPOState)
         arrays, companions = dict(iterate.arrays), dict(iterate.companions)
         now = profile(state)
-        drift = difference(now, arrays["profile"])
         if not difference(now, 0 * now) < DIVERGED:
             return self._restarted(iterate, p)
-        p.add(drift)
-        p.weight = float(arrays["discarded weight"].max(initial=0.0))
-        p.residual = float(self._residual(state, p.scale))
-        arrays["profile"] = now
-        moved = difference(now, arrays["profile coarser"]) if "profile coarser" in arrays else None
-        verdict = judge(p, self.limits, self.rate, moved, 3 * p.scale**LONGEST * math.sqrt(self._cut(p)))
-        rest, cut = p.parts["relaxation"], p.parts["truncation"]
-        factor = UNKNOWN_REST if rest is None else rest / drift if drift > 0 else 0.0
-        companions["relaxation"] = (companions["relaxation"][0], factor)
-        if "truncation" in companions and moved:
-            companions["truncation"] = (companions["truncation"][0], (cut or 0.0) / moved)
-        measures, message = self._measures(p, drift), self._message(p)
+        before, earlier = arrays["profile"], arrays.get("profile before")
+        p.add(difference(now, before), None if earlier is None else difference(now, earlier))
+        arrays["profile"], arrays["profile before"] = now, before
+        verdict = self._verdict(state, p, arrays)
+        companions |= self._companions(companions, p, arrays)
+        measures, message = self._measures(p), self._message(p)
         status = None
         if verdict.kind == "grow":
             arrays["profile coarser"] = now
-            companions["truncation"] = (state, 2.0)
+            companions["truncation"] = (state, 1.0)
             p.enter(larger_bond(p, self.limits))
-        elif verdict.kind != "sweep":
+        elif verdict.kind != "pass":
             p.failure = verdict.reason
             ends = {"converged": Status.CONVERGED, "stalled": Status.STALLED_BY_TRUNCATION}
             status = ends.get(verdict.kind, Status.NOT_CONVERGED)
         if status is None:
             p.tau = p.next_tau(FIRST_TAU / self.rate, LARGEST_TAU / self.rate)
-            if (p.level == 0 and p.sweeps == SETTLED) or verdict.kind == "grow":
+            if p.right and verdict.kind == "grow":  # frames are made from the left end
                 state, arrays["sectors"] = self._rescaled(state, p, arrays["sectors"])
         out = dataclasses.replace(
             iterate, state=state, scalars={"implicit": p.to_json()}, arrays=arrays, companions=companions
         )
         return out, Diagnostics(status, measures, message, self._fraction(p))
 
+    def _verdict(self, state: MPOState, p: Progress, arrays: dict[str, np.ndarray]) -> Verdict:
+        """Set what the state says of its error, and judge; the residual is computed where it is needed."""
+        p.weight = float(arrays["discarded weight"].max(initial=0.0))
+        cutoff = self._cut(p)
+        p.uncut = p.weight <= max(cutoff, NOTHING)
+        seen = math.sqrt(max(min(p.weight, cutoff), NOTHING)) if cutoff else 0.0
+        p.residual = None
+        p.parts = claim(p, self.limits, 3 * p.scale**LONGEST * seen)
+        if p.error is not None and (p.uncut or p.error <= self.limits.tol):
+            p.residual = self._residual(state, p.scale)
+            p.parts = claim(p, self.limits, 3 * p.scale**LONGEST * seen)
+        verdict = judge(p, self.limits, self.rate)
+        if (
+            p.residual is None
+            and verdict.kind != "pass"
+            and not is_preliminary(larger_bond(p, self.limits), self.limits)
+        ):
+            p.residual = self._residual(state, p.scale)
+            if verdict.kind != "grow":
+                verdict = judge(p, self.limits, self.rate)
+        return verdict
+
+    def _companions(
+        self, companions: Mapping[str, tuple[State, float]], p: Progress, arrays: dict[str, np.ndarray]
+    ) -> dict[str, tuple[State, float]]:
+        """Return the states whose differences make up the claim for any observable.
+
+        Truncation is shared between the state before the last pass and that of the level before: differences of
+        mirrored observables of a symmetric chain vanish in the former.
+        """
+        before = companions["relaxation"][0]
+        if p.error is None:
+            return {"relaxation": (before, UNKNOWN_REST)}
+        change, cut = p.changes[-1], p.parts["truncation"] or 0.0
+        rest = p.error - cut
+        shared = 0.0
+        out = {}
+        if "truncation" in companions:
+            moved = difference(arrays["profile"], arrays["profile coarser"])
+            shared = 0.5 if moved > 0 else 0.0
+            out["truncation"] = (companions["truncation"][0], shared * cut / moved if moved > 0 else 0.0)
+        weight = (rest + (1 - shared) * cut) / change if change > 0 else 0.0
+        return {**out, "relaxation": (before, weight)}
+
     def _rescaled(self, state: MPOState, p: Progress, sectors: np.ndarray) -> tuple[MPOState, np.ndarray]:
-        """Return the same state in frames of a better metric, if there is one."""
+        """Return the same state in frames of a better metric, if there is one.
+
+        Weighing short strings more makes what is cut matter less, but the generator less normal.
+        """
         wish = suitable_scale(state.tensors)
         if wish == p.scale:
             return state, sectors
@@ -194,15 +250,15 @@ class Engine:
 
     def _restarted(self, iterate: Iterate, p: Progress) -> tuple[Iterate, Diagnostics]:
         """Nonsense came out: begin anew with small bonds and tau, or give up."""
-        p.sweeps += 1
-        if p.sweeps >= min(self.limits.max_sweeps, 40):
+        p.passes += 1
+        if p.passes >= 2 * min(self.limits.max_sweeps, 40):
             p.failure = "the sweeps diverge"
             out = dataclasses.replace(iterate, scalars={"implicit": p.to_json()})
             return out, Diagnostics(Status.NOT_CONVERGED, {}, p.failure)
         state = MPOState.mixed(self.model.lattice, self.mpo.order)
         legs = [t.shape[1] for t in state.tensors]
         bond = min(p.bond, SMALL_BOND)
-        fresh = Progress(bond, safe_scale(legs), max(p.tau / 100, FIRST_TAU / self.rate), sweeps=p.sweeps)
+        fresh = Progress(bond, first_scale(legs), max(p.tau / 100, FIRST_TAU / self.rate), passes=p.passes)
         state, sectors = self._embedded(state, fresh.scale)
         arrays = {"profile": profile(state), "discarded weight": np.zeros(len(legs) - 1), "sectors": sectors}
         out = Iterate(state, iterate.step, {"implicit": fresh.to_json()}, arrays)
@@ -210,12 +266,12 @@ class Engine:
 
     # -- words --------------------------------------------------------------------------------------------------------
 
-    def _measures(self, p: Progress, drift: float) -> dict[str, float | None]:
+    def _measures(self, p: Progress) -> dict[str, float | None]:
         return {
-            "sweeps": float(p.sweeps),
+            "sweeps": p.passes / 2,
             "bond_dimension": float(p.bond),
             "tau": p.tau,
-            "drift": drift,
+            "drift": p.changes[-1],
             "residual": p.residual,
             "discarded_weight": p.weight,
             "products": float(p.products),
@@ -225,9 +281,9 @@ class Engine:
 
     def _message(self, p: Progress) -> str:
         error = p.error
-        text = f"sweep {p.sweeps}, bond {p.bond}, tau {p.tau:.1e}"
-        if p.drifts:
-            text += f", change {p.drifts[-1]:.1e}"
+        text = f"sweep {p.passes / 2:g}, bond {p.bond}, tau {p.tau:.1e}"
+        if p.changes:
+            text += f", change {p.changes[-1]:.1e}"
         if p.residual is not None:
             text += f", residual {p.residual:.1e}"
         return text + (f", error {error:.1e}" if error is not None else "")

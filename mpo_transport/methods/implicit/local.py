@@ -5,22 +5,19 @@ k = n_{p+1} r, and the projected generator is a sum of as many products as the o
 
     L x = sum_v A_v x B_v.
 
-Its best approximation by a sum of Kronecker form, A x + x B, is inverted exactly by two eigenvalue problems of size m
-and k; this is the preconditioner (the coupling across the bond is what it leaves out).
+Its best approximation by a sum of Kronecker form, A x + x B, is inverted exactly by two Schur forms of size m and k; this
+is the preconditioner (the coupling across the bond is what it leaves out).
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg.lapack import dgees, dtrsyl
 
-__all__ = ["DENSE", "Eigenbasis", "Kronecker", "LocalGenerator", "Solve", "dense_solve", "gmres", "lu_solve"]
-
-# Eigenvector bases worse conditioned than this are useless for a preconditioner.
-WORST_BASIS = 1e8
+__all__ = ["DENSE", "Kronecker", "LocalGenerator", "Schur", "Solve", "dense_solve", "gmres", "lu_solve"]
 
 # Local problems up to this many unknowns are solved by LU decomposition.
 DENSE = 300
@@ -66,46 +63,55 @@ class LocalGenerator:
         return left, np.tensordot(trace_a, b, axes=(0, 0)) - 0.5 * mean * np.eye(self.k)
 
 
-class Eigenbasis:
-    """Eigenvalues and eigenvectors of a real matrix, for a preconditioner: ``useful`` if they are well conditioned."""
+class Schur:
+    """Real Schur form a = q t q^T: orthogonal and cheap, also where eigenvectors nearly coincide."""
 
     def __init__(self, a: np.ndarray) -> None:
-        self.values, self.vectors = np.linalg.eig(a)
-        self.inverse = np.zeros_like(self.vectors)
-        self.useful = False
-        with contextlib.suppress(np.linalg.LinAlgError):
-            self.inverse = np.linalg.inv(self.vectors)
-            good = bool(np.isfinite(self.inverse).all())
-            self.useful = good and bool(np.linalg.norm(self.inverse) < WORST_BASIS * np.sqrt(len(a)))
+        self.t, _, real, imaginary, self.q, _, failed = dgees(_unsorted, a)
+        self.values = real + 1j * imaginary
+        self.useful = not failed and bool(np.isfinite(self.t).all())
+
+
+def _unsorted(real: float, imaginary: float) -> bool:
+    return False
 
 
 class Kronecker:
-    """The inverse of x -> A x + x B - shift x by diagonalisation of A and B; the identity where that is hopeless."""
+    """The inverse of x -> A x + x B - shift x by Schur forms of A and B; the identity where there is none.
+
+    References
+    ----------
+    R. H. Bartels, G. W. Stewart, Comm. ACM 15, 820 (1972).
+    """
 
     def __init__(self, a: np.ndarray, b: np.ndarray, shift: float) -> None:
-        self._set(Eigenbasis(a), Eigenbasis(b), shift)
+        self._set(Schur(a), Schur(b), shift)
 
     @classmethod
-    def of(cls, a: Eigenbasis, b: Eigenbasis, shift: float) -> Kronecker:
-        """Return the inverse from diagonalisations that are known."""
+    def of(cls, a: Schur, b: Schur, shift: float) -> Kronecker:
+        """Return the inverse from Schur forms that are known."""
         new = cls.__new__(cls)
         new._set(a, b, shift)
         return new
 
-    def _set(self, a: Eigenbasis, b: Eigenbasis, shift: float) -> None:
+    def _set(self, a: Schur, b: Schur, shift: float) -> None:
         self._a, self._b = a, b
         self.useful = a.useful and b.useful
-        # the shift keeps away from zero: the eigenvalues of a generator have no positive real part
-        denominator = a.values[:, None] + b.values[None, :] - shift
-        small = np.abs(denominator) < 0.1 * shift
-        self._denominator = np.where(small, -shift, denominator)
+        # the shift keeps away from zero: the eigenvalues of a generator have no positive real part, those of its best
+        # Kronecker sum may have
+        sums = a.values[:, None] + b.values
+        while self.useful and np.abs(sums - shift).min() < 0.1 * shift:
+            shift *= 1.5
+        self._t = a.t.copy(order="F")
+        self._t[np.diag_indices_from(self._t)] -= shift
 
     def __call__(self, r: np.ndarray) -> np.ndarray:
         """Return the approximate solution for the right-hand side r."""
         if not self.useful:
             return r
-        inner = ((self._a.inverse @ r) @ self._b.vectors) / self._denominator
-        return np.real(self._a.vectors @ inner @ self._b.inverse)
+        a, b = self._a.q, self._b.q
+        y, scale, _ = dtrsyl(self._t, self._b.t, a.T @ r @ b)
+        return a @ (y / scale) @ b.T
 
 
 @dataclass(frozen=True)

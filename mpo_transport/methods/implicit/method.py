@@ -40,7 +40,7 @@ class ImplicitSweeps(Method):
     At every bond the two-site centre x of the state becomes (1 - tau P L P)^-1 x, P L P the generator projected on the
     orthonormal frames beside the bond, by preconditioned GMRES; tau grows from sweep to sweep, up to plain solution of
     P L x = 0.  Vector 0 of every frame is the identity: every projection then conserves the trace exactly.  There is
-    no time step.  The bond dimension (8, 12, 16, 24, ...) grows until the estimated error is below ``tol``.
+    no time step.  The bond dimension (4, 8, 12, 16, 24, ...) grows until the estimated error is below ``tol``.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class ImplicitSweeps(Method):
     rtol
         Relative residual at which a local solve stops.
     initial_bond
-        Bond dimension of the first sweeps.
+        Bond dimension of the first pass.
     fallback
         Whether TEBD takes over where the sweeps fail, with a note in the certificate; the automatic choice sets it.
 
@@ -89,7 +89,7 @@ class ImplicitSweeps(Method):
     max_sweeps: int = 120
     krylov: int = 40
     rtol: float = 0.05
-    initial_bond: int = 8
+    initial_bond: int = 4
     fallback: bool = False
 
     def __post_init__(self) -> None:
@@ -199,7 +199,7 @@ def _certificate(work: Engine, iterate: Iterate, status: Status) -> Certificate:
     weight = float(weights.max(initial=0.0))
     limits = work.limits
     return Certificate(
-        residual=p.residual if p.position == 0 and p.scale == 1 else float(work.mpo.residual(state)),
+        residual=float(work.mpo.residual(state)),
         trace=float(state.trace()),
         discarded_weight=weight,
         bond_dimension=bond,
@@ -211,7 +211,7 @@ def _certificate(work: Engine, iterate: Iterate, status: Status) -> Certificate:
 
 
 def _notes(p: Progress, status: Status, rate: float) -> tuple[str, ...]:
-    text = f"{p.sweeps} sweeps, bond dimension {p.bond}, tau = {p.tau:.3g}"
+    text = f"{p.passes / 2:g} sweeps, bond dimension {p.bond}, tau = {p.tau:.3g}"
     if p.scale != 1:
         text += f", discarded weights in a metric that divides operator strings by {p.scale:g} per factor"
     notes: tuple[str, ...] = (text + ".",)

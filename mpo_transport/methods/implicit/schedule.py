@@ -1,20 +1,23 @@
-"""How the sweeps go on: tau and bond dimension from the tolerance alone, the error parts, and when to give up.
+"""How the passes go on: tau and bond dimension from the tolerance alone, the error parts, and when to give up.
 
-    truncation    kappa |x(chi') - x(chi)|, chi' the bond dimension before, kappa = 8 sqrt(w/w') within [0.02, 2], w and
-                  w' the discarded weights; at least 3 s^8 (cutoff)^(1/2), the part of operator
-                  strings of eight factors in a metric that divides them by s per factor
-    relaxation    2 D r/(1 - r), D the change of the last sweep and r its decay per sweep
+A pass solves every bond once, from one end to the other; x_k is the state after the k-th pass at a bond dimension.
+States left behind by passes in opposite directions are cut differently, so their difference A_k = |x_k - x_(k-1)| shows
+what truncation does, and what has not settled yet; D_k = |x_k - x_(k-2)| shows the latter alone.
+
+    truncation    8 A_k (8 r A_k where only the cutoff truncates, nothing where nothing is cut); at least
+                  3 s^8 w^(1/2), w the weight that the cutoff discards: the part of operator strings of eight factors in
+                  a metric that divides them by s per factor
+    relaxation    2 D_k r^2/(1 - r^2), r the decay per pass; at the second pass and where nothing is cut 2 A_k r/(1 - r),
                   and, where nothing is cut, at least 10 |L rho|/|rho|: slow modes enlarge rounding
-    local solves  q D, q the largest |r|/|r_0| left over by GMRES in the last sweep
+    local solves  q A_k, q the largest |r|/|r_0| left over by GMRES in the last pass
 
 All differences are largest ones of local expectation values.  A state counts only if the residual |L rho|/|rho| falls
-with the bond dimension and the sweeps settle at a large tau.
+with the bond dimension and the passes settle at a large tau.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,27 +25,45 @@ from typing import Any
 
 from ..tebd.schedule import next_bond
 
-__all__ = ["Limits", "Progress", "Verdict", "judge", "larger_bond", "truncation_factor"]
+__all__ = ["Limits", "Progress", "Verdict", "claim", "is_preliminary", "judge", "larger_bond"]
 
 # tau in units of 1/rate: at the start, at most, and at least when a result may be believed.
 FIRST_TAU = 10.0
 LARGEST_TAU = 1e6
 TRUSTED_TAU = 1e3
 TAU_FACTOR = 10.0
-# A level has relaxed when the rest is this share of the difference to the last one, or of the tolerance.
+# Errors of truncation in units of the difference between passes to and fro (up to seven were seen where relaxation is
+# slow).
+ALTERNATION = 8.0
+# Bond dimensions below the first are passed once, to begin with; 12 serves for tolerances above COARSE.
+FIRST_JUDGED, COARSE = 16, 1e-4
+SECOND_BOND, THIRD_BOND = 8, 12
+# What truncation does is of the order of the root of the discarded weight: changes above UNSETTLED times that, or LARGE,
+# are of the passes.
+UNSETTLED, LARGE = 10.0, 0.1
+# A second pass that brings the changes below this share shows that one pass is nearly enough.
+QUICK = 0.1
+# Another pass helps, near the tolerance or while unsettled, if the last one brought the changes below this share.
+CREEPING = 0.6
+# Another pass at the same bond dimension may do if the claim is within this factor of the tolerance.
+NEAR = 10.0
+# A level has relaxed when the rest is this share of the truncation error, or of the tolerance.
 RELAXED = 0.1
-# Decay per sweep above which a larger bond dimension is tried at once.
-CREEPING = 0.3
-# Sweeps without progress before the bond dimension grows, and before giving up where it cannot.
-PATIENCE = 3
-LAST_PATIENCE = 12
-# Decay per sweep never believed to be faster, nor slower: beyond, there is no estimate.
-FASTEST, SLOWEST = 0.03, 0.95
-# While a level has had one sweep only, its decay is taken from the level before: so many times worse, at least FIRST.
-CAUTION, FIRST = 3.0, 0.04
+# Passes without progress before giving up where the bond dimension cannot grow.
+PATIENCE = 24
+# Decay per pass never believed to be faster, nor slower: beyond, there is no estimate.
+FASTEST, SLOWEST = 0.1, 0.95
+# Two changes in a row that sum to this share of their sizes have the same direction.
+ADDING_UP = 0.75
+# Decay while that of truncation hides it.
+UNKNOWN_DECAY = 0.5
+# After two passes the second change has to be this much smaller than the first to say something about the decay.
+CLEAR = 0.5
 RELAXATION_SAFETY = 2.0
-# GMRES leftovers above this: the local problems are not being solved.
-UNSOLVED = 0.9
+# Discarded weights up to this are rounding.
+NOTHING = 1e-30
+# GMRES leftovers above these: local problems are solved badly, or not at all.
+HALF_SOLVED, UNSOLVED = 0.5, 0.9
 # Differences of local expectation values below this are rounding.
 FLOOR = 1e-12
 
@@ -61,10 +82,11 @@ class Limits:
 class Progress:
     """Where a run stands; all JSON-able.
 
-    ``position`` and ``right``: the next bond and the direction of the sweep; ``drifts``: changes of the local profile
-    by the sweeps of this level; ``weight``: largest relative weight discarded in the last sweep, ``coarser`` the same
-    of the level before, whose relaxed residual is ``residuals[-1]``; ``prior``: the slowest decay per sweep of the
-    levels before.
+    ``position`` and ``right``: the next bond and the direction of the pass; ``changes``: changes A_k of the local
+    profile by the passes of this level; ``drifts``: the changes D_k by the last two passes, from the third pass on;
+    ``weight``: largest relative weight discarded in the last pass, ``uncut`` whether the bond dimension had no part in
+    it; ``known``: change and weight at the last level that was passed more than once; ``residuals``: those of the levels
+    before.
     """
 
     bond: int
@@ -73,13 +95,14 @@ class Progress:
     level: int = 0
     position: int = 0
     right: bool = True
-    sweeps: int = 0
+    passes: int = 0
+    changes: list[float] = field(default_factory=list)
     drifts: list[float] = field(default_factory=list)
     weight: float = 0.0
-    coarser: float | None = None
-    prior: float | None = None
+    uncut: bool = False
+    known: list[float] | None = None
+    prior: float = 0.0
     worst: float = 0.0
-    solved: float = 0.0
     products: int = 0
     best: float | None = None
     since_best: int = 0
@@ -97,9 +120,10 @@ class Progress:
     def from_json(cls, data: Mapping[str, Any]) -> Progress:
         """Return the progress stored by :meth:`to_json`."""
         values = dict(data)
-        for key in ("drifts", "residuals"):
+        for key in ("changes", "drifts", "residuals"):
             values[key] = list(values[key])
-        return cls(**{**values, "parts": dict(values["parts"])})
+        known = values["known"]
+        return cls(**{**values, "parts": dict(values["parts"]), "known": None if known is None else list(known)})
 
     @property
     def error(self) -> float | None:
@@ -109,131 +133,160 @@ class Progress:
         return float(sum(v or 0.0 for v in self.parts.values()))
 
     @property
+    def change(self) -> float:
+        """A_k, at least rounding."""
+        return max(self.changes[-1], FLOOR) if self.changes else math.inf
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether the last change is too large to be the work of truncation."""
+        return self.change > min(LARGE, UNSETTLED * math.sqrt(self.weight)) or self.worst > HALF_SOLVED
+
+    @property
     def ratio(self) -> float:
-        """Decay of the change per sweep: the worse of the last two, within what may be believed.
-
-        After the first sweep of a level it is that of the level before, made worse to be on the safe side.
-        """
-        d = [max(x, FLOOR) for x in self.drifts[-3:]]
-        if len(d) < 2:
-            return math.inf if self.prior is None else max(FIRST, CAUTION * self.prior)
-        return max(FASTEST, self._decay(d))
-
-    def _decay(self, drifts: list[float]) -> float:
-        return max((b / a for a, b in itertools.pairwise(drifts) if b > FLOOR), default=0.0)
+        """Decay per pass of what has not settled; infinite while nothing is known about it."""
+        a, d = [max(x, FLOOR) for x in self.changes], [max(x, FLOOR) for x in self.drifts]
+        if len(a) < 2:
+            return math.inf
+        fall = a[-1] / a[-2]
+        if not d:  # truncation makes the second change larger: the ratio is on the safe side
+            found = fall if fall <= CLEAR else math.inf
+        elif len(d) > 1:
+            found = d[-1] / d[-2]
+        else:  # changes of one sign are those of one decay, others those of truncation, to and fro
+            found = fall if d[-1] >= ADDING_UP * (a[-1] + a[-2]) else UNKNOWN_DECAY
+        return max(FASTEST, self.prior, found)
 
     @property
     def remaining(self) -> float | None:
-        """Estimated distance to the end of the sweeps at this bond dimension; None while it does not decay."""
+        """Estimated distance to the end of the passes at this bond dimension; None while it does not decay."""
         r = self.ratio
-        return RELAXATION_SAFETY * max(self.drifts[-1], FLOOR) * r / (1 - r) if self.drifts and r <= SLOWEST else None
+        if not r <= SLOWEST:
+            return None
+        if self.uncut or not self.drifts:
+            return RELAXATION_SAFETY * self.change * r / (1 - r)
+        return RELAXATION_SAFETY * max(self.drifts[-1], FLOOR) * r**2 / (1 - r**2)  # two passes at a time
 
-    def add(self, drift: float) -> None:
-        """Record the change by a sweep."""
-        growing = bool(self.drifts) and drift > 1.5 * max(self.drifts[-1], 10 * FLOOR)
-        self.drifts.append(drift)
-        self.sweeps += 1
-        if self.best is None or drift < 0.7 * self.best:
-            self.best, self.since_best = drift, 0
+    def add(self, change: float, drift: float | None) -> None:
+        """Record the change by a pass, and that by the last two if both were of this level."""
+        self.growing = bool(self.changes) and change > 1.5 * max(self.changes[-1], 10 * FLOOR)
+        self.changes.append(change)
+        if drift is not None and len(self.changes) > 2:
+            self.drifts.append(drift)
+        self.passes += 1
+        measure = self.drifts[-1] if self.drifts else change
+        if self.best is None or measure < 0.7 * self.best:
+            self.best, self.since_best = measure, 0
         else:
             self.since_best += 1
-        self.growing = growing
 
     def next_tau(self, smallest: float, largest: float) -> float:
-        """Return tau of the next sweep: larger while the changes decay, smaller where they grow."""
+        """Return tau of the next pass: larger while the changes decay, smaller where they grow."""
         factor = 1 / TAU_FACTOR if self.growing else TAU_FACTOR
         return min(max(self.tau * factor, smallest), largest)
 
     def enter(self, bond: int) -> None:
         """Go on at a larger bond dimension."""
-        if len(self.drifts) > 1:
-            self.prior = self._decay([max(x, FLOOR) for x in self.drifts[-3:]])
+        if len(self.drifts) > 1 and self.ratio <= SLOWEST:
+            self.prior = self.ratio
+        if len(self.changes) > 1:  # where a second pass finds little to do, one is enough to know the weight
+            self.known = [self.change, self.weight] if self.changes[1] <= QUICK * self.changes[0] else None
         self.level += 1
-        self.bond, self.drifts, self.best, self.since_best = bond, [], None, 0
-        self.coarser = self.weight
+        self.bond, self.changes, self.drifts, self.best, self.since_best = bond, [], [], None, 0
         if self.residual is not None:
             self.residuals.append(self.residual)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What comes next: "sweep", "grow", "converged", "stalled" (by truncation) or "failed", with the reason."""
+    """What comes next: "pass", "grow", "converged", "stalled" (by truncation) or "failed", with the reason."""
 
     kind: str
     reason: str = ""
 
 
-def truncation_factor(weight: float, coarser: float | None) -> float:
-    """Return kappa, the factor from |x(chi') - x(chi)| to the error at chi.
+def claim(p: Progress, limits: Limits, cut: float) -> dict[str, float | None]:
+    """Return the parts of the error; ``cut`` is what the cutoff can do to local expectation values."""
+    if len(p.changes) < 2:
+        return {"truncation": None, "relaxation": None, "local solves": None}
+    rest = p.remaining
+    # where only the cutoff truncates, changes that decay are no sign of it
+    shown = ALTERNATION * p.change * (min(p.ratio, 1.0) if p.uncut else 1.0)
+    whole = p.bond >= limits.exact_bond or p.weight <= NOTHING
+    return {
+        "truncation": cut if whole else max(shown, cut),
+        "relaxation": rest if rest is None or not p.uncut else max(rest, 10 * (p.residual or 0.0)),
+        "local solves": p.worst * p.changes[-1],
+    }
 
-    Errors fall like the square root of the discarded weight; the factor is eight times what a geometric series gives.
 
-    >>> truncation_factor(1e-10, 1e-8), truncation_factor(1e-8, 1e-8), truncation_factor(0.0, 1e-8)
-    (0.8, 2.0, 0.02)
-    """
-    if coarser is None or not coarser > 0:
-        return 2.0
-    return min(max(8 * math.sqrt(max(weight, 0.0) / coarser), 0.02), 2.0)
-
-
-def judge(p: Progress, limits: Limits, rate: float, moved: float | None, cut: float = 0.0) -> Verdict:
-    """Return what comes next after a sweep, and set the parts of the error.
+def judge(p: Progress, limits: Limits, rate: float) -> Verdict:
+    """Return what comes next after a pass whose claim is in ``p.parts``.
 
     Parameters
     ----------
     p
-        The progress; ``parts`` is set.
+        The progress.
     limits
         Tolerance and bounds.
     rate
         Size of the generator per site, the unit of 1/tau.
-    moved
-        Largest difference of local expectation values to the state of the level before; None at the first level.
-    cut
-        What the cutoff can do to local expectation values.
     """
     exact = p.bond >= limits.exact_bond
-    kappa = truncation_factor(p.weight, p.coarser)
-    p.parts = {
-        "truncation": cut if exact else None if moved is None else max(kappa * max(moved, FLOOR), cut),
-        "relaxation": p.remaining if p.remaining is None or not exact else max(p.remaining, 10 * (p.residual or 0.0)),
-        "local solves": p.worst * p.drifts[-1],
-    }
+    can_grow = p.bond < min(limits.max_bond, limits.exact_bond)
     trusted = p.tau * rate >= TRUSTED_TAU and p.worst < UNSOLVED
     error, rest = p.error, p.parts["relaxation"]
-    if error is not None and error <= limits.tol and trusted and (exact or residual_falls(p, rate)):
+    if error is not None and error <= limits.tol and trusted and (exact or residual_falls(p, limits, rate)):
         return Verdict("converged")
-    if p.sweeps >= limits.max_sweeps:
+    if p.passes >= 2 * limits.max_sweeps:
         return Verdict("failed", "the sweeps allowed were used up")
-    target = max(RELAXED * limits.tol, RELAXED * (moved if moved is not None else 1e-2))
-    relaxed = rest is not None and rest <= target and (trusted or p.level < 2)
-    can_grow = p.bond < min(limits.max_bond, limits.exact_bond)
-    stuck = p.since_best >= (PATIENCE if can_grow else LAST_PATIENCE)
-    # truncated too hard, sweeps creep: no use in waiting for them
-    creeping = len(p.drifts) > 1 and p.tau * rate >= TRUSTED_TAU and p.ratio > CREEPING
-    stuck = stuck or (can_grow and creeping)
-    if not relaxed and not stuck:
-        return Verdict("sweep")
-    if can_grow:
+    if can_grow and (is_preliminary(p.bond, limits) or hopeless(p, limits.tol)):
         return Verdict("grow")
-    if stuck:
+    if len(p.changes) < 2:
+        return Verdict("pass")
+    if can_grow:
+        fall = p.changes[-1] / p.changes[-2] if p.changes[-2] > 0 else 1.0
+        near = error is None or error <= NEAR * limits.tol
+        return Verdict("pass" if fall <= CREEPING and (near or p.unsettled) else "grow")
+    if p.since_best >= PATIENCE:
         return Verdict("failed", "the sweeps wander: the projected generator has small eigenvalues of its own")
-    if not trusted or (exact and rest is not None and rest > RELAXED * limits.tol):
-        return Verdict("sweep")
-    if not exact and not residual_falls(p, rate):
+    target = RELAXED * max(limits.tol, p.parts["truncation"] or 0.0)
+    if not trusted or rest is None or rest > target or exact:
+        return Verdict("pass")
+    if not residual_falls(p, limits, rate):
         return Verdict("failed", "the residual |L rho|/|rho| does not fall with the bond dimension")
     return Verdict("stalled")
 
 
-def residual_falls(p: Progress, rate: float) -> bool:
-    """Return whether the residual is rounding, or well below those of the levels before."""
+def is_preliminary(bond: int, limits: Limits) -> bool:
+    """Return whether a bond dimension is passed once only, on the way to those that may do."""
+    first = THIRD_BOND if limits.tol > COARSE else FIRST_JUDGED
+    return bond < min(first, limits.max_bond, limits.exact_bond)
+
+
+def hopeless(p: Progress, tol: float) -> bool:
+    """Return whether truncation at this bond dimension, known after one pass by its weight, is far above ``tol``.
+
+    Errors fall at least like the square root of the discarded weight, which is that of truncation once changes settle.
+    """
+    if len(p.changes) != 1 or p.known is None or not p.known[1] > 0 or p.unsettled:
+        return False
+    return ALTERNATION * p.known[0] * math.sqrt(p.weight / p.known[1]) > NEAR * tol
+
+
+def residual_falls(p: Progress, limits: Limits, rate: float) -> bool:
+    """Return whether the residual is rounding, or well below that of the level before.
+
+    Where only the cutoff truncates, and not the bond dimension, it has to be far below the tolerance instead.
+    """
     if p.residual is None:
         return False
-    if p.residual <= 1e-8 * rate:
+    if p.residual <= max(1e-8, 0.01 * min(limits.tol, 1e-2) if p.uncut else 0.0) * rate:
         return True
     return bool(p.residuals) and p.residual <= 0.8 * min(p.residuals)
 
 
 def larger_bond(p: Progress, limits: Limits) -> int:
     """Return the bond dimension of the next level."""
-    return next_bond(p.bond, min(limits.max_bond, limits.exact_bond))
+    limit = min(limits.max_bond, limits.exact_bond)
+    return min(SECOND_BOND, limit) if p.bond < SECOND_BOND else next_bond(p.bond, limit)

@@ -44,6 +44,7 @@ Blocks = list[np.ndarray]
 # Metrics tried, and the ratio of norm to trace part above which a larger s is taken.
 SCALES = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
 LARGEST_RATIO = 10.0
+FIRST_SCALE = 2.0
 # Residuals below these fractions of |L| |x|: rounding, not solved for; too small to matter if not solved well.
 ROUNDING = 1e-14
 NEGLIGIBLE = 1e-11
@@ -204,6 +205,11 @@ def safe_scale(legs: Sequence[int]) -> float:
         if 0.5 * sum(np.log1p((n**0.5 - 1) / scale**2) for n in legs) <= np.log(1e6):
             return scale
     return SCALES[-1]
+
+
+def first_scale(legs: Sequence[int]) -> float:
+    """Return the metric to begin with: short strings weigh more than long ones from the start."""
+    return max(FIRST_SCALE, safe_scale(legs))
 
 
 @dataclass(frozen=True)

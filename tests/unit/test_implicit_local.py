@@ -17,6 +17,7 @@ from mpo_transport.methods.implicit.schedule import (
     is_preliminary,
     judge,
     larger_bond,
+    truncation_factor,
 )
 from mpo_transport.methods.implicit.sectors import Legs, find_labels, graded_operator, ungraded
 from mpo_transport.methods.implicit.sweeps import (
@@ -294,8 +295,8 @@ def progress(**more):
 LIMITS = Limits(1e-5, 64, 1024, 100)
 
 
-def judged(p, limits=LIMITS, cut=0.0):
-    p.parts = claim(p, limits, cut)
+def judged(p, limits=LIMITS, moved=None, cut=0.0):
+    p.parts = claim(p, limits, moved, cut)
     return judge(p, limits, 1.0)
 
 
@@ -334,7 +335,7 @@ def test_what_has_not_settled_is_told_from_truncation():
 
 def test_nothing_is_claimed_after_one_pass_and_decay_is_remembered():
     p = progress(changes=[1e-6])
-    assert p.ratio == np.inf and p.remaining is None and claim(p, LIMITS, 0.0)["truncation"] is None
+    assert p.ratio == np.inf and p.remaining is None and claim(p, LIMITS, None, 0.0)["truncation"] is None
     slow = progress(changes=[1e-3, 7e-4, 5e-4], drifts=[1.2e-3, 8e-4])
     slow.enter(24)
     assert slow.prior == pytest.approx(2 / 3, rel=0.1) and slow.changes == slow.drifts == []
@@ -344,11 +345,17 @@ def test_nothing_is_claimed_after_one_pass_and_decay_is_remembered():
 
 
 def test_the_cutoff_is_part_of_the_claim():
-    parts = claim(progress(), LIMITS, 3e-6)
+    parts = claim(progress(), LIMITS, None, 3e-6)
     assert parts["truncation"] == 3e-6
-    assert claim(progress(weight=0.0), LIMITS, 0.0)["truncation"] == 0.0  # nothing cut
-    assert claim(progress(uncut=True), LIMITS, 0.0)["truncation"] == pytest.approx(0.1 * 8e-7)
-    assert claim(progress(uncut=True, residual=1e-3), LIMITS, 0.0)["relaxation"] == 1e-2
+    assert claim(progress(weight=0.0), LIMITS, 1e-3, 0.0)["truncation"] == 0.0  # nothing cut
+    assert claim(progress(uncut=True), LIMITS, 1e-3, 0.0)["truncation"] == pytest.approx(0.1 * 8e-7)
+    assert claim(progress(uncut=True, residual=1e-3), LIMITS, None, 0.0)["relaxation"] == 1e-2
+
+
+def test_the_level_before_is_part_of_the_claim():
+    assert truncation_factor(1e-10, None) == 2.0 == truncation_factor(1e-8, 1e-8)
+    assert truncation_factor(1e-12, 1e-8) == pytest.approx(0.08)
+    assert claim(progress(coarser=1e-8), LIMITS, 1e-3, 0.0)["truncation"] == pytest.approx(0.08 * 1e-3)
 
 
 def test_a_residual_that_does_not_fall_is_never_a_success():

@@ -199,11 +199,13 @@ class Engine:
         cutoff = self._cut(p)
         p.uncut = p.weight <= max(cutoff, NOTHING)
         seen = math.sqrt(max(min(p.weight, cutoff), NOTHING)) if cutoff else 0.0
+        cut = 3 * p.scale**LONGEST * seen
+        moved = difference(arrays["profile"], arrays["profile coarser"]) if "profile coarser" in arrays else None
         p.residual = None
-        p.parts = claim(p, self.limits, 3 * p.scale**LONGEST * seen)
+        p.parts = claim(p, self.limits, moved, cut)
         if p.error is not None and (p.uncut or p.error <= self.limits.tol):
             p.residual = self._residual(state, p.scale)
-            p.parts = claim(p, self.limits, 3 * p.scale**LONGEST * seen)
+            p.parts = claim(p, self.limits, moved, cut)
         verdict = judge(p, self.limits, self.rate)
         if (
             p.residual is None

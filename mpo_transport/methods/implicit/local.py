@@ -5,8 +5,8 @@ k = n_{p+1} r, and the projected generator is a sum of as many products as the o
 
     L x = sum_v A_v x B_v.
 
-Its best approximation by a sum of Kronecker form, A x + x B, is inverted exactly by two Schur forms of size m and k; this
-is the preconditioner (the coupling across the bond is what it leaves out).
+Its best approximation by a sum of Kronecker form, A x + x B, is inverted exactly by two Schur forms of size m and k;
+this is the preconditioner (the coupling across the bond is what it leaves out).
 """
 
 from __future__ import annotations

@@ -4,11 +4,13 @@ A pass solves every bond once, from one end to the other; x_k is the state after
 States left behind by passes in opposite directions are cut differently, so their difference A_k = |x_k - x_(k-1)| shows
 what truncation does, and what has not settled yet; D_k = |x_k - x_(k-2)| shows the latter alone.
 
-    truncation    8 A_k (8 r A_k where only the cutoff truncates, nothing where nothing is cut); at least
+    truncation    8 A_k, and at least kappa |x_k - x(chi')|, chi' the bond dimension before, kappa = 8 sqrt(w/w') within
+                  [0.02, 2], w and w' the discarded weights: where modes are slow, x_k and x_(k-1) share their error;
+                  8 r A_k where only the cutoff truncates, nothing where nothing is cut; at least
                   3 s^8 w^(1/2), w the weight that the cutoff discards: the part of operator strings of eight factors in
                   a metric that divides them by s per factor
-    relaxation    2 D_k r^2/(1 - r^2), r the decay per pass; at the second pass and where nothing is cut 2 A_k r/(1 - r),
-                  and, where nothing is cut, at least 10 |L rho|/|rho|: slow modes enlarge rounding
+    relaxation    2 D_k r^2/(1 - r^2), r the decay per pass; 2 A_k r/(1 - r) at the second pass and where only the
+                  cutoff truncates, there also at least 10 |L rho|/|rho|: slow modes enlarge rounding
     local solves  q A_k, q the largest |r|/|r_0| left over by GMRES in the last pass
 
 All differences are largest ones of local expectation values.  A state counts only if the residual |L rho|/|rho| falls
@@ -25,7 +27,7 @@ from typing import Any
 
 from ..tebd.schedule import next_bond
 
-__all__ = ["Limits", "Progress", "Verdict", "claim", "is_preliminary", "judge", "larger_bond"]
+__all__ = ["Limits", "Progress", "Verdict", "claim", "is_preliminary", "judge", "larger_bond", "truncation_factor"]
 
 # tau in units of 1/rate: at the start, at most, and at least when a result may be believed.
 FIRST_TAU = 10.0
@@ -38,8 +40,8 @@ ALTERNATION = 8.0
 # Bond dimensions below the first are passed once, to begin with; 12 serves for tolerances above COARSE.
 FIRST_JUDGED, COARSE = 16, 1e-4
 SECOND_BOND, THIRD_BOND = 8, 12
-# What truncation does is of the order of the root of the discarded weight: changes above UNSETTLED times that, or LARGE,
-# are of the passes.
+# What truncation does is of the order of the root of the discarded weight: changes above UNSETTLED times that, or above
+# LARGE, are of the passes.
 UNSETTLED, LARGE = 10.0, 0.1
 # A second pass that brings the changes below this share shows that one pass is nearly enough.
 QUICK = 0.1
@@ -85,8 +87,8 @@ class Progress:
     ``position`` and ``right``: the next bond and the direction of the pass; ``changes``: changes A_k of the local
     profile by the passes of this level; ``drifts``: the changes D_k by the last two passes, from the third pass on;
     ``weight``: largest relative weight discarded in the last pass, ``uncut`` whether the bond dimension had no part in
-    it; ``known``: change and weight at the last level that was passed more than once; ``residuals``: those of the levels
-    before.
+    it, ``coarser`` the weight at the level before; ``known``: change and weight at the last level that was passed more
+    than once; ``prior``: the slowest decay of the levels before, ``residuals``: their residuals.
     """
 
     bond: int
@@ -100,6 +102,7 @@ class Progress:
     drifts: list[float] = field(default_factory=list)
     weight: float = 0.0
     uncut: bool = False
+    coarser: float | None = None
     known: list[float] | None = None
     prior: float = 0.0
     worst: float = 0.0
@@ -192,6 +195,7 @@ class Progress:
         if len(self.changes) > 1:  # where a second pass finds little to do, one is enough to know the weight
             self.known = [self.change, self.weight] if self.changes[1] <= QUICK * self.changes[0] else None
         self.level += 1
+        self.coarser = self.weight
         self.bond, self.changes, self.drifts, self.best, self.since_best = bond, [], [], None, 0
         if self.residual is not None:
             self.residuals.append(self.residual)
@@ -205,13 +209,33 @@ class Verdict:
     reason: str = ""
 
 
-def claim(p: Progress, limits: Limits, cut: float) -> dict[str, float | None]:
-    """Return the parts of the error; ``cut`` is what the cutoff can do to local expectation values."""
+def truncation_factor(weight: float, coarser: float | None) -> float:
+    """Return kappa, the factor from |x(chi') - x(chi)| to the error at chi.
+
+    Errors fall like the square root of the discarded weight; the factor is eight times what a geometric series gives.
+
+    >>> truncation_factor(1e-10, 1e-8), truncation_factor(1e-8, 1e-8), truncation_factor(0.0, 1e-8)
+    (0.8, 2.0, 0.02)
+    """
+    if coarser is None or not coarser > 0:
+        return 2.0
+    return min(max(8 * math.sqrt(max(weight, 0.0) / coarser), 0.02), 2.0)
+
+
+def claim(p: Progress, limits: Limits, moved: float | None, cut: float) -> dict[str, float | None]:
+    """Return the parts of the error.
+
+    ``moved`` is the largest difference of local expectation values to the state of the level before, None at the first;
+    ``cut`` what the cutoff can do to them.
+    """
     if len(p.changes) < 2:
         return {"truncation": None, "relaxation": None, "local solves": None}
     rest = p.remaining
-    # where only the cutoff truncates, changes that decay are no sign of it
-    shown = ALTERNATION * p.change * (min(p.ratio, 1.0) if p.uncut else 1.0)
+    shown = ALTERNATION * p.change
+    if p.uncut:  # changes that decay are not those of the cutoff
+        shown *= min(p.ratio, 1.0)
+    elif moved is not None:
+        shown = max(shown, truncation_factor(p.weight, p.coarser) * moved)
     whole = p.bond >= limits.exact_bond or p.weight <= NOTHING
     return {
         "truncation": cut if whole else max(shown, cut),

@@ -347,7 +347,8 @@ def test_nothing_is_claimed_after_one_pass_and_decay_is_remembered():
 def test_the_cutoff_is_part_of_the_claim():
     parts = claim(progress(), LIMITS, None, 3e-6)
     assert parts["truncation"] == 3e-6
-    assert claim(progress(weight=0.0), LIMITS, 1e-3, 0.0)["truncation"] == 0.0  # nothing cut
+    assert claim(progress(weight=0.0, uncut=True), LIMITS, 1e-3, 0.0)["truncation"] == 0.0  # nothing cut
+    assert claim(progress(weight=0.0), LIMITS, None, 0.0)["truncation"] == pytest.approx(8e-7)  # below rounding
     assert claim(progress(uncut=True), LIMITS, 1e-3, 0.0)["truncation"] == pytest.approx(0.1 * 8e-7)
     assert claim(progress(uncut=True, residual=1e-3), LIMITS, None, 0.0)["relaxation"] == 1e-2
 

@@ -49,6 +49,8 @@ UNKNOWN_REST = 50.0
 SMALL_BOND = 8
 # Factors of the operator strings that matter for local expectation values; each counts 1/s in a metric.
 LONGEST = 8
+# What of them a truncation takes, in units of the root of the weight it discards.
+LONG_STRINGS = 10.0
 # An expectation value of an operator of norm 1 beyond this is nonsense.
 DIVERGED = 1e3
 
@@ -197,9 +199,11 @@ class Engine:
         """Set what the state says of its error, and judge; the residual is computed where it is needed."""
         p.weight = float(arrays["discarded weight"].max(initial=0.0))
         cutoff = self._cut(p)
-        p.uncut = p.weight <= max(cutoff, NOTHING)
+        # in the metric of a very long chain weights lie below rounding: a bond in full use is cut nevertheless
+        room = max(state.bond_dimensions, default=1) < p.bond or p.bond >= self.limits.exact_bond - 1
+        p.uncut = room and p.weight <= max(cutoff, NOTHING)
         seen = math.sqrt(max(min(p.weight, cutoff), NOTHING)) if cutoff else 0.0
-        cut = 3 * p.scale**LONGEST * seen
+        cut = LONG_STRINGS * p.scale**LONGEST * seen
         moved = difference(arrays["profile"], arrays["profile coarser"]) if "profile coarser" in arrays else None
         p.residual = None
         p.parts = claim(p, self.limits, moved, cut)

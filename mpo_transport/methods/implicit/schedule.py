@@ -7,8 +7,8 @@ what truncation does, and what has not settled yet; D_k = |x_k - x_(k-2)| shows 
     truncation    8 A_k, and at least kappa |x_k - x(chi')|, chi' the bond dimension before, kappa = 8 sqrt(w/w') within
                   [0.02, 2], w and w' the discarded weights: where modes are slow, x_k and x_(k-1) share their error;
                   8 r A_k where only the cutoff truncates, nothing where nothing is cut; at least
-                  3 s^8 w^(1/2), w the weight that the cutoff discards: the part of operator strings of eight factors in
-                  a metric that divides them by s per factor
+                  10 s^8 w^(1/2), w the weight that the cutoff discards: the part of operator strings of eight factors
+                  in a metric that divides them by s per factor
     relaxation    2 D_k r^2/(1 - r^2), r the decay per pass; 2 A_k r/(1 - r) at the second pass and where only the
                   cutoff truncates, there also at least 10 |L rho|/|rho|: slow modes enlarge rounding
     local solves  q A_k, q the largest |r|/|r_0| left over by GMRES in the last pass
@@ -236,7 +236,7 @@ def claim(p: Progress, limits: Limits, moved: float | None, cut: float) -> dict[
         shown *= min(p.ratio, 1.0)
     elif moved is not None:
         shown = max(shown, truncation_factor(p.weight, p.coarser) * moved)
-    whole = p.bond >= limits.exact_bond or p.weight <= NOTHING
+    whole = p.bond >= limits.exact_bond or (p.uncut and p.weight <= NOTHING)
     return {
         "truncation": cut if whole else max(shown, cut),
         "relaxation": rest if rest is None or not p.uncut else max(rest, 10 * (p.residual or 0.0)),

@@ -9,6 +9,9 @@ import numpy as np
 
 __all__ = ["Environments", "product_values"]
 
+# A sum that is smaller than this share of the sum of moduli is zero.
+CANCELLED = 8 * float(np.finfo(float).eps)
+
 # A product of local operators: (position, (label, vector of Tr(O B_k))) ascending in position; equal labels on equal
 # positions mean equal vectors.
 String = Sequence[tuple[int, tuple[Any, np.ndarray]]]
@@ -31,7 +34,9 @@ class Environments:
         for t in self.tensors:
             transfer = t[:, 0, :] * t.shape[1] ** 0.25  # sqrt(d) with d^2 = t.shape[1]
             vector = self.left[-1] @ transfer
-            unit = float(np.linalg.norm(vector)) or 1.0
+            unit = float(np.linalg.norm(vector))
+            if unit <= CANCELLED * float(np.linalg.norm(np.abs(self.left[-1]) @ np.abs(transfer))):
+                vector, unit = np.zeros_like(vector), 1.0  # what is left of a sum that vanishes is rounding
             self.units.append(unit)
             self.transfer.append(transfer / unit)
             self.left.append(vector / unit)

@@ -170,18 +170,27 @@ def _site_factor(
 def pair_generators(generators: Mapping[Sites, np.ndarray], dims: tuple[int, ...]) -> dict[Sites, np.ndarray]:
     """Return the generators with every one-site entry shared equally among the larger entries that contain its site.
 
-    A one-site entry that no larger entry contains stays as it is.
+    A one-site entry that no larger entry contains stays as it is; equal results of shared arrays are shared.
     """
-    larger = {s: g.copy() for s, g in generators.items() if len(s) > 1}
-    for sites, g in generators.items():
-        if len(sites) != 1:
-            continue
-        hosts = [s for s in larger if sites[0] in s]
+    out: dict[Sites, np.ndarray] = {s: g for s, g in generators.items() if len(s) > 1}
+    shares: dict[Sites, list[tuple[Sites, int]]] = {host: [] for host in out}
+    for sites in generators:
+        hosts = [host for host in shares if sites[0] in host] if len(sites) == 1 else []
         for host in hosts:
-            larger[host] += embed(g / len(hosts), sites, host, dims)
+            shares[host].append((sites, len(hosts)))
         if not hosts:
-            larger[sites] = g.copy()
-    return dict(sorted(larger.items()))
+            out[sites] = generators[sites]
+    alike: dict[Any, np.ndarray] = {}
+    for host, parts in shares.items():
+        own = tuple((host.index(s[0]), id(generators[s]), n) for s, n in parts)
+        key = id(generators[host]), own, tuple(dims[s] for s in host)
+        if key not in alike:
+            total = out[host]
+            for sites, n in parts:
+                total = total + embed(generators[sites] / n, sites, host, dims)
+            alike[key] = total
+        out[host] = alike[key]
+    return dict(sorted(out.items()))
 
 
 def embed(generator: np.ndarray, sites: Sites, target: Sites, dims: tuple[int, ...]) -> np.ndarray:

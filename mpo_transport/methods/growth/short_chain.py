@@ -79,9 +79,9 @@ def chain_family(model: Lindbladian, largest_period: int = 2) -> Family | None:
         return None
     (n,) = legs
     h = [np.zeros((n * n, n * n)) if b is None else b for b in bonds]
-    scale = max(np.abs(b).max() for b in h)
+    scale = max(np.abs(b).max() for b in {id(b): b for b in h}.values())
     for period in range(1, largest_period + 1):
-        same = [np.abs(a - b).max() <= EQUAL * scale for a, b in zip(h, h[period:], strict=False)]
+        same = [a is b or np.abs(a - b).max() <= EQUAL * scale for a, b in zip(h, h[period:], strict=False)]
         middle = len(same) // 2
         if len(h) < 3 * period or not same or not same[middle]:
             continue

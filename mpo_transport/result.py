@@ -79,6 +79,10 @@ class Certificate:
         Largest bond dimension, and whether it equals the allowed maximum while weight is being discarded.
     top_population
         Largest population of the highest bosonic level kept (cutoff check).
+    cutoff_error
+        Largest change of an occupation <N_j> by the missing levels, where the equations of motion of second moments
+        close but for the highest levels (quadratic bosons, dephasing).  The other numbers refer to the model with its
+        levels; this one is how far that is from unbounded modes.
     current_uniformity
         Largest difference of the conserved bond current between bonds, where a continuity law applies.
     identity_residual
@@ -99,6 +103,7 @@ class Certificate:
     bond_dimension: int | None = None
     saturated: bool | None = None
     top_population: float | None = None
+    cutoff_error: float | None = None
     current_uniformity: float | None = None
     identity_residual: float | None = None
     error_estimate: float | None = None
@@ -132,6 +137,7 @@ _CERTIFICATE_LABELS = {
     "bond_dimension": "bond dimension",
     "saturated": "bond dimension saturated",
     "top_population": "population of the top level",
+    "cutoff_error": "change of <N> by the cutoff",
     "current_uniformity": "current uniformity",
     "identity_residual": "equation-of-motion residual",
     "null_space": "stationary operators",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,19 +20,25 @@ import numpy as np
 
 from ..errors import InputError
 from ..methods.hierarchy import HierarchyState
+from ..methods.hierarchy.remainder import has_modes
+from ..model import Lindbladian
 from ..observables import Observable
 from ..observables.algebra import operator_norm
 from ..operators import OpSum
 from ..result import Result
-from ..states import MPOState
+from ..states import MPOState, State
 from ..states.gaussian import GaussianState
 from .base import CONVERGED, DUAL_FAILED, NOT_CONVERGED, Dual, DualBackend
 from .exact import ExactDual
 from .gaussian import GaussianDual
 from .hierarchy import HierarchyDual, HierarchyFirst
+from .ladder import LadderDual, LadderFirst
 from .network import NetworkDual
 
 __all__ = ["Corrected", "backend_of", "checked_result", "corrected", "hermitian_parts", "operators_of"]
+
+# Exact closed sets of general local operators are looked for up to this number of levels.
+FEW_LEVELS = 4
 
 
 @dataclass(frozen=True)
@@ -276,9 +283,21 @@ def backend_of(result: Result, max_bond: int | None) -> DualBackend:
     if isinstance(result.state, HierarchyState):
         return HierarchyDual(result.model, result.state, result.state.cap)
     if isinstance(result.state, MPOState):
-        network = NetworkDual(result.model, result.state, max_bond)
-        # whoever names a bond dimension asks for a matrix product
-        return HierarchyFirst(result.model, result.state, network) if max_bond is None else network
+        return _network_backend(result.model, result.state, result.companions, max_bond)
     if isinstance(result.state, GaussianState):
         return GaussianDual(result.model, result.state)
     return ExactDual(result.model, result.state)
+
+
+def _network_backend(
+    model: Lindbladian, state: MPOState, companions: Mapping[str, tuple[State, float]], max_bond: int | None
+) -> DualBackend:
+    """Return duals of a matrix-product state: on closed sets of operators first, as matrix products last."""
+    if max_bond is not None:  # whoever names a bond dimension asks for a matrix product
+        return NetworkDual(model, state, max_bond)
+    if not has_modes(model):
+        return HierarchyFirst(model, state, NetworkDual(model, state))
+    first = LadderFirst(LadderDual(model, state, companions), lambda: NetworkDual(model, state))
+    if max(model.lattice.dims) > FEW_LEVELS:  # what then closes exactly closes on ladder operators
+        return first
+    return HierarchyFirst(model, state, first)

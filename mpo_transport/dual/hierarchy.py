@@ -10,7 +10,7 @@ and (y| L x) = <L^dag(Y)>_x = <O>_x - <O>_ss for every state x: the corrected va
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,10 +25,10 @@ from ..methods.hierarchy.work import default_cap, hierarchy_action
 from ..model import Lindbladian
 from ..operators import OpSum
 from ..states import State
-from ..superoperator.heisenberg import HeisenbergAction, operator_strings, string_text
+from ..superoperator.heisenberg import HeisenbergAction, StringAction, operator_strings, string_text
 from .base import Dual, DualBackend
 
-__all__ = ["ClosedSets", "HierarchyDual", "HierarchyFirst", "HierarchyVector", "StringValues"]
+__all__ = ["ClosedSet", "ClosedSets", "HierarchyDual", "HierarchyFirst", "HierarchyVector", "StringValues"]
 
 _EPS = float(np.finfo(float).eps)
 # Relative residual up to which a solve counts: rounding errors leave much less.
@@ -55,7 +55,9 @@ class HierarchyVector:
 
 
 @dataclass(eq=False)
-class _ClosedSet:
+class ClosedSet:
+    """A closed set of strings, the blocks of its equations of motion, and the factors of those that were needed."""
+
     closure: Closure
     table: StringTable
     block: np.ndarray
@@ -82,14 +84,21 @@ class _ClosedSet:
 class ClosedSets:
     """The closed sets of strings of a model found so far, with the factors of their equations of motion."""
 
-    def __init__(self, model: Lindbladian, cap: int | None = None, work: float = np.inf, share: float = 1.0) -> None:
-        self.action: HeisenbergAction = hierarchy_action(model)
+    def __init__(
+        self,
+        model: Lindbladian,
+        cap: int | None = None,
+        work: float = np.inf,
+        share: float = 1.0,
+        action: StringAction | None = None,
+    ) -> None:
+        self.action: StringAction = hierarchy_action(model) if action is None else action
         self.lattice, self.work, self.cap = (
             model.lattice,
             work,
             int(min(default_cap(model) if cap is None else cap, share * self.action.total)),
         )
-        self.sets: list[_ClosedSet] = []
+        self.sets: list[ClosedSet] = []
 
     def solve(self, strings: np.ndarray, o: np.ndarray) -> tuple[HierarchyVector, float, float, float]:
         """Return y with M^T y = o, then -s . y, the norm of the residual, and an estimate of the error of -s . y.
@@ -126,7 +135,7 @@ class ClosedSets:
         return HierarchyVector(tuple(parts)), float(value), float(np.sqrt(rest)), error
 
     def _block(
-        self, known: _ClosedSet, block: int, right: np.ndarray, asked: np.ndarray
+        self, known: ClosedSet, block: int, right: np.ndarray, asked: np.ndarray
     ) -> tuple[np.longdouble, float, float, np.ndarray]:
         rows = known.blocks[block]
         try:
@@ -156,7 +165,7 @@ class ClosedSets:
 
     def _find(self, strings: np.ndarray) -> None:
         try:
-            closure = close(self.action, strings, self.cap)
+            closure = self._close(strings)
         except NotClosedError as problem:
             sentence = not_closed(problem, self.cap) % string_text(self.lattice, strings[0])
             raise NotSupportedError(sentence, field="observable") from None
@@ -174,14 +183,17 @@ class ClosedSets:
             label[rows] = number
         table = StringTable()
         table.add(self.action.hashes(closure.strings))
-        self.sets.append(_ClosedSet(closure, table, label, blocks))
+        self.sets.append(ClosedSet(closure, table, label, blocks))
+
+    def _close(self, strings: np.ndarray) -> Closure:
+        return close(self.action, strings, self.cap)
 
 
 class StringValues:
     """Expectation values of strings in a state, computed once each."""
 
-    def __init__(self, state: State, action: HeisenbergAction) -> None:
-        self.state, self.action = state, action
+    def __init__(self, state: State, action: StringAction, matrices: Sequence[np.ndarray] | None = None) -> None:
+        self.state, self.action, self.matrices = state, action, matrices
         self._table = StringTable()
         self._values = np.zeros(0)
 
@@ -192,13 +204,13 @@ class StringValues:
         fresh = np.flatnonzero(proper & (self._table.find(names) < 0))
         new, first = np.unique(names[fresh], return_index=True)
         if len(new):
-            values = string_expectations(self.state, build(fresh[first]))
+            values = string_expectations(self.state, build(fresh[first]), self.matrices)
             self._table.add(new)
             self._values = np.concatenate([self._values, values])
         out[proper] = self._values[self._table.find(names[proper])]
         return out
 
-    def rates(self, strings: np.ndarray, action: HeisenbergAction) -> np.ndarray:
+    def rates(self, strings: np.ndarray, action: StringAction) -> np.ndarray:
         """Return <L^dag(A)> = (A| L x) of strings, shape (n,), with the generator of ``action``."""
         rows = action.rows(strings)
         weighted = rows.coefficients * self.of(rows.hashes, rows.build)

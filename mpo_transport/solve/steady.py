@@ -11,6 +11,7 @@ from typing import Any
 from ..certificate import complete
 from ..errors import ConvergenceError, DegenerateSteadyStateError, InputError, MpoTransportWarning
 from ..methods import Iterate, Method
+from ..methods.hierarchy.ladder import cutoff_effect
 from ..model import Lindbladian
 from ..result import Evolution, Measurement, Result, Status
 from ..storage import RunFile, StoredRun, check_same_spec, outcome_of
@@ -251,6 +252,7 @@ def _conclude(
     certificate = session.certificate(work, iterate, status)
     if status is not Status.NOT_FINITE:
         certificate = complete(certificate, run.model, iterate.state)
+        certificate = replace(certificate, cutoff_error=cutoff_effect(run.model, iterate.state))
     if note:
         certificate = replace(certificate, notes=(*certificate.notes, note))
     run.status = verdict(status, certificate, run.tol)

@@ -13,7 +13,7 @@ and a local term only replaces letters on its own sites: row A of M is read off 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,10 +27,21 @@ from ..operators import Factor, OpSum
 from .basis import hermitian_basis
 from .terms import ProductTerm, _assemble, local_generators, product_matrices, product_terms, require_bounded
 
-__all__ = ["HeisenbergAction", "StringRows", "expand_products", "letters", "operator_strings", "string_text"]
+__all__ = [
+    "HeisenbergAction",
+    "StringAction",
+    "StringRows",
+    "expand_products",
+    "letters",
+    "operator_strings",
+    "significant_rows",
+    "string_text",
+]
 
 Key = tuple[Factor, ...]
 Sites = tuple[int, ...]
+LocalRows = tuple[Any, np.ndarray, np.ndarray, np.ndarray]
+Expansion = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 # Largest number of local operators on the sites of one term: its generator is written out.
 LARGEST_TERM = 4096
@@ -67,7 +78,7 @@ class StringRows:
     table: np.ndarray
     term: np.ndarray
     local: np.ndarray
-    action: HeisenbergAction
+    action: StringAction
     strings: np.ndarray
 
     def build(self, which: np.ndarray) -> np.ndarray:
@@ -95,71 +106,25 @@ class _Table:
     value: np.ndarray
 
 
-class HeisenbergAction:
-    """L^dag on strings, from local generators.
+class StringAction:
+    """L^dag on strings, from rows of local generators in some basis of letters on every site, the first the identity.
 
     Parameters
     ----------
     dims
         Dimension of every site.
-    generators
-        {sites: real matrix in the Hermitian basis}, see :func:`~mpo_transport.superoperator.local_generators`.
-
-    Examples
-    --------
-    Amplitude damping, L^dag(Z) = -Z - 1 at unit rate:
-
-    >>> from mpo_transport import Chain, Jump, Lindbladian, SpinHalf, op
-    >>> model = Lindbladian(Chain(1, SpinHalf()), None, [Jump(op("Sm", 0))])
-    >>> rows = HeisenbergAction.of(model).rows(np.array([[3]]))
-    >>> [(rows.build(np.array([n])).tolist(), c) for n, c in enumerate(rows.coefficients.round(12).tolist())]
-    [([[0]], -1.0), ([[3]], -1.0)]
+    rows
+        {sites: (name, counts, columns, values)}: the rows of the local generator below each other, as the number of
+        entries of every row, their columns and their values; terms of the same name share one matrix.
     """
 
-    def __init__(self, dims: Sequence[int], generators: Mapping[Sites, np.ndarray]) -> None:
+    def __init__(self, dims: Sequence[int], rows: Mapping[Sites, LocalRows]) -> None:
         self.dims = tuple(int(d) for d in dims)
-        self.generators = {tuple(int(s) for s in k): np.asarray(g, dtype=float) for k, g in generators.items()}
         self.dtype = np.dtype(np.uint8 if max(self.dims, default=2) <= 16 else np.uint16)
         by_number: dict[int, list[Sites]] = {}
-        for sites in sorted(self.generators):
+        for sites in sorted(rows):
             by_number.setdefault(len(sites), []).append(sites)
-        self.tables = tuple(self._table(group) for _, group in sorted(by_number.items()))
-
-    @classmethod
-    def of(cls, model: Lindbladian) -> HeisenbergAction:
-        """Return the action of the generator of a model.
-
-        Raises
-        ------
-        NotSupportedError
-            For unbounded modes, or a term on so many sites that its matrix would have more than 4096 rows.
-        """
-        require_bounded(model)
-        dims = [int(d) for d in model.lattice.dims]
-        for sites in {t.sites for t in product_terms(model)}:
-            if np.prod([float(dims[s]) ** 2 for s in sites]) > LARGEST_TERM:
-                raise NotSupportedError(
-                    f"A term acts on the sites {sites}, which have more than {LARGEST_TERM} operators; strings are "
-                    "followed through smaller terms only.",
-                    field="model",
-                )
-        return cls(dims, local_generators(model))
-
-    @classmethod
-    def of_terms(cls, model: Lindbladian, terms: Iterable[ProductTerm]) -> HeisenbergAction:
-        """Return the adjoint of another map rho -> sum c A rho B on the lattice of a model; it must keep rho Hermitian.
-
-        Terms without sites, multiples of the identity map, are refused with :class:`NotSupportedError`.
-        """
-        require_bounded(model)
-        grouped: dict[Sites, list[ProductTerm]] = {}
-        for term in terms:
-            if not term.sites:
-                raise NotSupportedError("A jump that is a multiple of the identity moves nothing.", field="model")
-            grouped.setdefault(term.sites, []).append(term)
-        spaces = model.lattice.spaces
-        generators = {sites: _assemble(spaces, sites, group, {}) for sites, group in sorted(grouped.items())}
-        return cls([int(d) for d in model.lattice.dims], generators)
+        self.tables = tuple(self._table(group, rows) for _, group in sorted(by_number.items()))
 
     @property
     def L(self) -> int:
@@ -235,31 +200,89 @@ class HeisenbergAction:
             return empty, empty.astype(np.uint64), np.zeros(0), empty, empty, empty
         return tuple(np.concatenate(p) for p in zip(*out, strict=True))
 
-    def _table(self, group: list[Sites]) -> _Table:
+    def _table(self, group: list[Sites], terms: Mapping[Sites, LocalRows]) -> _Table:
         legs = np.array([[self.dims[s] ** 2 for s in sites] for sites in group], dtype=np.int64)
         strides = np.ones_like(legs)
         strides[:, :-1] = np.cumprod(legs[:, :0:-1], axis=1)[:, ::-1]
-        known: dict[bytes, int] = {}
+        known: dict[Any, int] = {}
         base, counts, columns, values = [], [], [], []
         rows = 0
         for sites in group:
-            matrix = self.generators[sites]
-            key = matrix.tobytes()
-            if key not in known:
-                known[key] = rows
-                rows += len(matrix)
-                # entries that are rounding errors of vanishing ones would open the hierarchy
-                keep = np.abs(matrix) > CANCELLED * np.abs(matrix).max(initial=0.0)
-                where, column = np.nonzero(keep)
-                counts.append(np.bincount(where, minlength=len(matrix)))
+            name, count, column, value = terms[sites]
+            if name not in known:
+                known[name] = rows
+                rows += len(count)
+                counts.append(count)
                 columns.append(column)
-                values.append(matrix[where, column])
-            base.append(known[key])
+                values.append(value)
+            base.append(known[name])
         start = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
         sites_array = np.array(group, dtype=np.int64)
         return _Table(
             sites_array, strides, legs, np.array(base), start, np.concatenate(columns), np.concatenate(values)
         )
+
+
+class HeisenbergAction(StringAction):
+    """L^dag on strings, from local generators.
+
+    Parameters
+    ----------
+    dims
+        Dimension of every site.
+    generators
+        {sites: real matrix in the Hermitian basis}, see :func:`~mpo_transport.superoperator.local_generators`.
+
+    Examples
+    --------
+    Amplitude damping, L^dag(Z) = -Z - 1 at unit rate:
+
+    >>> from mpo_transport import Chain, Jump, Lindbladian, SpinHalf, op
+    >>> model = Lindbladian(Chain(1, SpinHalf()), None, [Jump(op("Sm", 0))])
+    >>> rows = HeisenbergAction.of(model).rows(np.array([[3]]))
+    >>> [(rows.build(np.array([n])).tolist(), c) for n, c in enumerate(rows.coefficients.round(12).tolist())]
+    [([[0]], -1.0), ([[3]], -1.0)]
+    """
+
+    def __init__(self, dims: Sequence[int], generators: Mapping[Sites, np.ndarray]) -> None:
+        self.generators = {tuple(int(s) for s in k): np.asarray(g, dtype=float) for k, g in generators.items()}
+        super().__init__(dims, {sites: significant_rows(matrix) for sites, matrix in self.generators.items()})
+
+    @classmethod
+    def of(cls, model: Lindbladian) -> HeisenbergAction:
+        """Return the action of the generator of a model.
+
+        Raises
+        ------
+        NotSupportedError
+            For unbounded modes, or a term on so many sites that its matrix would have more than 4096 rows.
+        """
+        require_bounded(model)
+        dims = [int(d) for d in model.lattice.dims]
+        for sites in {t.sites for t in product_terms(model)}:
+            if np.prod([float(dims[s]) ** 2 for s in sites]) > LARGEST_TERM:
+                raise NotSupportedError(
+                    f"A term acts on the sites {sites}, which have more than {LARGEST_TERM} operators; strings are "
+                    "followed through smaller terms only.",
+                    field="model",
+                )
+        return cls(dims, local_generators(model))
+
+    @classmethod
+    def of_terms(cls, model: Lindbladian, terms: Iterable[ProductTerm]) -> HeisenbergAction:
+        """Return the adjoint of another map rho -> sum c A rho B on the lattice of a model; it must keep rho Hermitian.
+
+        Terms without sites, multiples of the identity map, are refused with :class:`NotSupportedError`.
+        """
+        require_bounded(model)
+        grouped: dict[Sites, list[ProductTerm]] = {}
+        for term in terms:
+            if not term.sites:
+                raise NotSupportedError("A jump that is a multiple of the identity moves nothing.", field="model")
+            grouped.setdefault(term.sites, []).append(term)
+        spaces = model.lattice.spaces
+        generators = {sites: _assemble(spaces, sites, group, {}) for sites, group in sorted(grouped.items())}
+        return cls([int(d) for d in model.lattice.dims], generators)
 
     # -- storage ------------------------------------------------------------------------------------------------------
 
@@ -313,14 +336,23 @@ class HeisenbergAction:
         return cls(dims, {s: blocks[int(n)] for s, n in zip(supports, which, strict=True)})
 
 
+def significant_rows(matrix: np.ndarray) -> LocalRows:
+    """Return a local generator by rows: entries that are rounding errors of vanishing ones would open the hierarchy."""
+    where, column = np.nonzero(np.abs(matrix) > CANCELLED * np.abs(matrix).max(initial=0.0))
+    return matrix.tobytes(), np.bincount(where, minlength=len(matrix)), column, matrix[where, column]
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # operators as strings
 
 
-def expand_products(lattice: Lattice, products: Iterable[Key]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def expand_products(
+    lattice: Lattice, products: Iterable[Key], expansion: Expansion | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return products of named operators as sums of strings: which product, strings (n, L), coefficients (n,).
 
     product p = sum over n with which[n] = p of coefficients[n] * string n; the identity string is among them.
+    ``expansion`` returns the letters in a local matrix and their coefficients; by default those of :func:`letters`.
 
     Raises
     ------
@@ -345,7 +377,7 @@ def expand_products(lattice: Lattice, products: Iterable[Key]) -> tuple[np.ndarr
         for site in sorted({s for _, s in key}):
             space, names = lattice.spaces[site], tuple((n, 0) for n, s in key if s == site)
             if (space, names) not in cache:
-                cache[(space, names)] = _local_letters(product_matrices((space,), names)[0])
+                cache[(space, names)] = (expansion or _local_letters)(product_matrices((space,), names)[0])
             sites.append(site)
             words.append(cache[(space, names)])
         count = int(np.prod([float(len(k)) for k, _ in words])) if words else 1
@@ -369,11 +401,16 @@ def expand_products(lattice: Lattice, products: Iterable[Key]) -> tuple[np.ndarr
     return np.concatenate(which), np.concatenate(strings), np.concatenate(coefficients)
 
 
-def operator_strings(lattice: Lattice, operator: OpSum) -> tuple[np.ndarray, np.ndarray, complex]:
-    """Return an operator as (strings (n, L), coefficients (n,), coefficient of the identity), equal strings merged."""
+def operator_strings(
+    lattice: Lattice, operator: OpSum, expansion: Expansion | None = None
+) -> tuple[np.ndarray, np.ndarray, complex]:
+    """Return an operator as (strings (n, L), coefficients (n,), coefficient of the identity), equal strings merged.
+
+    ``expansion`` as in :func:`expand_products`.
+    """
     keys = [key for key, _ in operator]
     factors = np.array([c for _, c in operator], dtype=complex)
-    which, strings, c = expand_products(lattice, keys)
+    which, strings, c = expand_products(lattice, keys, expansion)
     if not len(which):
         return strings, c, 0j
     unique, inverse = np.unique(strings, axis=0, return_inverse=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 
-from ...superoperator.heisenberg import HeisenbergAction
+from ...superoperator.heisenberg import StringAction
 
 __all__ = ["Closure", "NotClosedError", "StringTable", "close"]
 
@@ -70,6 +71,8 @@ class Closure:
         |M| + |K| + |s| summed over every row with the contributions taken before they cancel: the scale of rounding.
     layers
         Number of strings found in every layer of the search.
+    beyond, remainder
+        Strings u' (m', L) that are not followed, and the coupling to them, sparse (n, m'): dv/dt = ... + R u'.
     """
 
     strings: np.ndarray
@@ -78,13 +81,24 @@ class Closure:
     known: sp.csr_array
     magnitude: np.ndarray
     layers: tuple[int, ...]
+    beyond: np.ndarray
+    remainder: sp.csr_array
 
     def __len__(self) -> int:
         return len(self.source)
 
 
-def close(action: HeisenbergAction, seeds: np.ndarray, cap: int, known: StringTable | None = None) -> Closure:
+def close(
+    action: StringAction,
+    seeds: np.ndarray,
+    cap: int,
+    known: StringTable | None = None,
+    inside: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> Closure:
     """Return the smallest closed set of strings that contains the seeds, shape (m, L), without those known already.
+
+    With ``inside``, a function from strings to booleans, the others of its values False are not followed: the set is
+    closed up to them.
 
     Raises
     ------
@@ -98,39 +112,47 @@ def close(action: HeisenbergAction, seeds: np.ndarray, cap: int, known: StringTa
 
     >>> from mpo_transport.models import boundary_driven_xx
     >>> chain = boundary_driven_xx(L=6, t=1.0, G_L=1.0, f_L=0.8, G_R=1.0, f_R=0.2)
+    >>> from mpo_transport.superoperator.heisenberg import HeisenbergAction
     >>> len(close(HeisenbergAction.of(chain), np.array([[3, 0, 0, 0, 0, 0]]), cap=1000))
     36
     """
     known = StringTable() if known is None else known
-    table = StringTable()
+    table, outer = StringTable(), StringTable()
     seeds = np.ascontiguousarray(seeds, dtype=action.dtype)
     names, first = np.unique(action.hashes(seeds), return_index=True)
     fresh = (names != 0) & (known.find(names) < 0)
     layer = seeds[np.sort(first[fresh])]
     table.add(action.hashes(layer))
-    strings, sizes = [layer], [len(layer)]
+    strings, sizes, beyond = [layer], [len(layer)], [layer[:0]]
     triplets: list[tuple[np.ndarray, ...]] = []
     offset = 0
     while len(layer):
         _check(action, sizes, cap)
         rows = action.rows(layer)
-        target, old = table.find(rows.hashes), known.find(rows.hashes)
-        unknown = np.flatnonzero((target < 0) & (old < 0) & (rows.hashes != 0))
+        target, old, left = (t.find(rows.hashes) for t in (table, known, outer))
+        unknown = np.flatnonzero((target < 0) & (old < 0) & (left < 0) & (rows.hashes != 0))
         names, first = np.unique(rows.hashes[unknown], return_index=True)
         following = rows.build(unknown[first])
-        target[unknown] = table.add(names)[np.searchsorted(names, rows.hashes[unknown])]
-        kind = np.where(rows.hashes == 0, 2, np.where(old >= 0, 1, 0))
-        column = np.where(kind == 1, old, np.where(kind == 2, 0, target))
+        followed = np.ones(len(names), dtype=bool) if inside is None else np.asarray(inside(following))
+        number = np.empty(len(names), dtype=np.int64)
+        number[followed], number[~followed] = table.add(names[followed]), outer.add(names[~followed])
+        place = np.searchsorted(names, rows.hashes[unknown])
+        target[unknown] = np.where(followed[place], number[place], -1)
+        left[unknown] = np.where(followed[place], -1, number[place])
+        beyond.append(following[~followed])
+        following = following[followed]
+        kind = np.where(rows.hashes == 0, 2, np.where(old >= 0, 1, np.where(left >= 0, 3, 0)))
+        column = np.choose(kind, [target, old, np.zeros_like(target), left])
         triplets.append((rows.parents + offset, column, rows.coefficients, kind, rows.magnitudes))
         offset += len(layer)
         layer = following
         if len(layer):
             strings.append(layer)
             sizes.append(len(layer))
-    return _assembled(np.concatenate(strings), triplets, len(known), tuple(sizes))
+    return _assembled(np.concatenate(strings), triplets, len(known), tuple(sizes), np.concatenate(beyond))
 
 
-def _check(action: HeisenbergAction, sizes: list[int], cap: int) -> None:
+def _check(action: StringAction, sizes: list[int], cap: int) -> None:
     count = sum(sizes)
     if count > cap:
         raise NotClosedError(count, hopeless=False)
@@ -141,15 +163,20 @@ def _check(action: HeisenbergAction, sizes: list[int], cap: int) -> None:
 
 
 def _assembled(
-    strings: np.ndarray, triplets: list[tuple[np.ndarray, ...]], known: int, layers: tuple[int, ...]
+    strings: np.ndarray,
+    triplets: list[tuple[np.ndarray, ...]],
+    known: int,
+    layers: tuple[int, ...],
+    beyond: np.ndarray,
 ) -> Closure:
     n = len(strings)
-    if not triplets:
-        empty = sp.csr_array((n, n))
-        return Closure(strings, empty, np.zeros(n), sp.csr_array((n, known)), np.zeros(n), layers)
-    row, column, value, kind, size = (np.concatenate(p) for p in zip(*triplets, strict=True))
-    inner, outer, constant = kind == 0, kind == 1, kind == 2
-    matrix = sp.csr_array((value[inner], (row[inner], column[inner])), shape=(n, n))
-    coupling = sp.csr_array((value[outer], (row[outer], column[outer])), shape=(n, known))
-    source = np.bincount(row[constant], value[constant], n)
-    return Closure(strings, matrix, source, coupling, np.bincount(row, size, n), layers)
+    empty = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.int64))
+    row, column, value, kind, size = (np.concatenate(p) for p in zip((*empty, np.zeros(0)), *triplets, strict=True))
+    width = (n, known, 1, len(beyond))
+
+    def part(which: int) -> sp.csr_array:
+        mine = kind == which
+        return sp.csr_array((value[mine], (row[mine], column[mine])), shape=(n, width[which]))
+
+    source = np.bincount(row[kind == 2], value[kind == 2], n)
+    return Closure(strings, part(0), source, part(1), np.bincount(row, size, n), layers, beyond, part(3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from ...errors import InputError, NotSupportedError
 from ...lattice import Lattice
 from ...states import MPOState, State, local_density_matrices
 from ...states.base import check_initial, check_same_spaces
-from ...superoperator.basis import to_hermitian
+from ...superoperator.basis import hermitian_basis, to_hermitian
 from ...superoperator.heisenberg import HeisenbergAction, letters
 from .state import HierarchyState, product_values
 
@@ -46,8 +47,11 @@ def _letter_values(rho: np.ndarray) -> np.ndarray:
     return np.asarray(values)
 
 
-def string_expectations(state: State, strings: np.ndarray) -> np.ndarray:
+def string_expectations(state: State, strings: np.ndarray, matrices: Sequence[np.ndarray] | None = None) -> np.ndarray:
     """Return the expectation values of strings (n, L), normalised by the trace, in any state that can give them.
+
+    ``matrices``, of a matrix-product or a small state: the Hermitian letters of every site, shapes (d^2, d, d); by
+    default those of :func:`~mpo_transport.superoperator.heisenberg.letters`.
 
     Examples
     --------
@@ -59,9 +63,9 @@ def string_expectations(state: State, strings: np.ndarray) -> np.ndarray:
     if isinstance(state, HierarchyState):
         return state.string_values(strings)
     if isinstance(state, MPOState):
-        return _network_values(state, strings)
+        return _network_values(state, strings, matrices)
     dims = [int(d) for d in state.lattice.dims]
-    if all(d == 2 and s.kind == "spin" for d, s in zip(dims, state.lattice.spaces, strict=True)):
+    if matrices is None and all(d == 2 and s.kind == "spin" for d, s in zip(dims, state.lattice.spaces, strict=True)):
         return _pauli_values(state, strings)
     if np.prod([float(d) for d in dims]) > _LARGEST_DENSE:
         raise NotSupportedError(
@@ -70,7 +74,11 @@ def string_expectations(state: State, strings: np.ndarray) -> np.ndarray:
             field="initial",
         )
     x = to_hermitian(state.to_dense(), dims).real
-    return np.asarray(x[tuple(strings.T)] * np.sqrt(np.prod([float(d) for d in dims])))
+    if matrices is None:
+        return np.asarray(x[tuple(strings.T)] * np.sqrt(np.prod([float(d) for d in dims])))
+    for own in matrices:  # the first leg goes, the new one comes last
+        x = np.tensordot(x, _letter_vectors(own), axes=(0, 1))
+    return np.asarray(x[tuple(strings.T)])
 
 
 def _pauli_values(state: State, strings: np.ndarray) -> np.ndarray:
@@ -78,7 +86,7 @@ def _pauli_values(state: State, strings: np.ndarray) -> np.ndarray:
     return np.asarray(state.expect_products(keys)).real
 
 
-def _network_values(state: MPOState, strings: np.ndarray) -> np.ndarray:
+def _network_values(state: MPOState, strings: np.ndarray, matrices: Sequence[np.ndarray] | None = None) -> np.ndarray:
     """Contract a matrix product with the chosen letters; strings with the same beginning share the work."""
     check_same_spaces(state.lattice, state, "initial")
     columns = np.ascontiguousarray(strings[:, list(state.order)])
@@ -89,25 +97,38 @@ def _network_values(state: MPOState, strings: np.ndarray) -> np.ndarray:
     order = np.lexsort(columns.T[::-1]) if len(columns) else np.zeros(0, dtype=np.int64)
     out = np.zeros(len(columns))
     widest = max(t.shape[2] for t in state.tensors)
+    vectors = None if matrices is None else [_letter_vectors(matrices[s]) for s in state.order]
     size = max(1, _CHUNK // widest)
     for begin in range(0, len(order), size):
         chosen = order[begin : begin + size]
-        out[chosen] = _contracted(state, columns[chosen], dims)
+        out[chosen] = _contracted(state, columns[chosen], dims, vectors)
     return out / env.overlap
 
 
-def _contracted(state: MPOState, columns: np.ndarray, dims: list[float]) -> np.ndarray:
+def _letter_vectors(matrices: np.ndarray) -> np.ndarray:
+    """Return Tr(E_k B_j) with the orthonormal Hermitian basis B, shape (d^2, d^2)."""
+    return np.einsum("jab,kba->kj", hermitian_basis(matrices.shape[-1]), matrices).real
+
+
+def _contracted(
+    state: MPOState, columns: np.ndarray, dims: list[float], letters_of: list[np.ndarray] | None
+) -> np.ndarray:
     env = state.environments
     vectors = np.ones((1, 1))
     owner = np.zeros(len(columns), dtype=np.int64)
     for p, d in enumerate(dims):
-        tensor = env.scaled(p) * np.sqrt(d)
+        tensor = env.scaled(p)
         legs = tensor.shape[1]
         pairs, inverse = np.unique(owner * legs + columns[:, p], return_inverse=True)
         following = np.empty((len(pairs), tensor.shape[2]))
         letter = pairs % legs
         for k in np.unique(letter):
             mine = letter == k
-            following[mine] = vectors[pairs[mine] // legs] @ tensor[:, k, :]
+            chosen = (
+                np.sqrt(d) * tensor[:, k, :]
+                if letters_of is None
+                else np.tensordot(tensor, letters_of[p][k], axes=(1, 0))
+            )
+            following[mine] = vectors[pairs[mine] // legs] @ chosen
         vectors, owner = following, inverse.ravel()
     return np.asarray(vectors[owner, 0])

@@ -42,7 +42,7 @@ _CHECKS = ("trace", "smallest_eigenvalue", "top_population", "current_uniformity
 _LARGEST_TEXT = 3000  # sites up to which the continuity equation is written out if the method knows d<N_j>/dt itself
 _LARGEST_STRADDLE = 5000  # beyond, finding the current of couplings between all sites would cost more than the state
 _LARGEST_PAIR = 1024  # two-site matrices above this dimension are not diagonalised
-_LARGEST_RATES = 64  # two-site dimension up to which rates are taken from the generators as matrices
+_LARGEST_RATES = 36  # two-site dimension up to which rates from generators as matrices are faster than from the text
 _CANCELLED = 1e-13  # a sum this small beside its terms is zero
 
 

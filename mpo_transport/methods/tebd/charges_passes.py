@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
+from scipy.linalg.lapack import dgeqrf, dorgqr, zgeqrf, zungqr
 
 from .charges_kernels import compiled, reordered
 from .charges_layout import BondTable, Outer, SiteTable, Sizes, bond_table, site_table
@@ -85,10 +87,10 @@ class Carrier:
         mine, yours = self.parts[k], self.parts[other]
         for p, x in enumerate(mine):
             if other > k:
-                mine[p], c = np.linalg.qr(x)
+                mine[p], c = orthonormal_and_rest(x)
                 yours[p] = c @ yours[p]
             else:
-                q, c = np.linalg.qr(x.conj().T)
+                q, c = orthonormal_and_rest(x.conj().T)
                 mine[p] = q.conj().T
                 yours[p] = yours[p] @ c.conj().T
 
@@ -134,8 +136,36 @@ class Carrier:
 
 
 def orthonormal(x: np.ndarray) -> np.ndarray:
-    """Return an orthonormal basis of the columns."""
-    return np.asarray(np.linalg.qr(x)[0])
+    """Return an orthonormal basis of the columns (Householder)."""
+    return _finished(*_householder(x), min(x.shape))
+
+
+def orthonormal_and_rest(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return q with orthonormal columns and the upper triangular c of x = q c."""
+    packed, tau = _householder(x)
+    k = min(x.shape)
+    return _finished(packed, tau, k), packed[:k] * _upper(k, x.shape[1])
+
+
+# Sectors are small: LAPACK itself takes a few microseconds, the checks and copies of numpy.linalg.qr five times that.
+def _householder(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if not x.size:
+        return np.zeros(x.shape, dtype=x.dtype), np.zeros(0, dtype=x.dtype)
+    factorise = zgeqrf if x.dtype.kind == "c" else dgeqrf
+    packed, tau, _, _ = factorise(x, lwork=64 * x.shape[1])
+    return packed, tau
+
+
+def _finished(packed: np.ndarray, tau: np.ndarray, k: int) -> np.ndarray:
+    if not packed.size:
+        return np.zeros((len(packed), k), dtype=packed.dtype)
+    form = zungqr if packed.dtype.kind == "c" else dorgqr
+    return np.asarray(form(packed[:, :k], tau, lwork=64 * k)[0])
+
+
+@lru_cache(maxsize=4096)
+def _upper(k: int, n: int) -> np.ndarray:
+    return np.triu(np.ones((k, n)))
 
 
 def split_right(theta: np.ndarray, sketch: np.ndarray, iterations: int) -> tuple[np.ndarray, np.ndarray]:

@@ -37,7 +37,8 @@ from .network import NetworkDual
 
 __all__ = ["Corrected", "backend_of", "checked_result", "corrected", "hermitian_parts", "operators_of"]
 
-# Exact closed sets of general local operators are looked for up to this number of levels.
+# Up to this number of levels closed sets of general local operators are looked for, and duals as matrix products are
+# cheap enough to be tried for a smaller error.
 FEW_LEVELS = 4
 
 
@@ -297,7 +298,7 @@ def _network_backend(
         return NetworkDual(model, state, max_bond)
     if not has_modes(model):
         return HierarchyFirst(model, state, NetworkDual(model, state))
-    first = LadderFirst(LadderDual(model, state, companions), lambda: NetworkDual(model, state))
-    if max(model.lattice.dims) > FEW_LEVELS:  # what then closes exactly closes on ladder operators
-        return first
-    return HierarchyFirst(model, state, first)
+    many = max(model.lattice.dims) > FEW_LEVELS
+    first = LadderFirst(LadderDual(model, state, companions), lambda: NetworkDual(model, state), costly=many)
+    # with many levels, what closes exactly closes on ladder operators
+    return first if many else HierarchyFirst(model, state, first)

@@ -12,6 +12,7 @@ of which only the last term, the remainder, is not known exactly, and it is as s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -230,10 +231,13 @@ class LadderDual:
 
 
 class LadderFirst:
-    """Duals on ladder strings where they are good enough, those of another backend elsewhere."""
+    """Duals on ladder strings where they are good enough, those of another backend elsewhere.
 
-    def __init__(self, ladder: LadderDual, other: Callable[[], DualBackend]) -> None:
-        self.ladder, self._make = ladder, other
+    ``costly`` says that the other backend takes so long that it is asked only where there is no other answer.
+    """
+
+    def __init__(self, ladder: LadderDual, other: Callable[[], DualBackend], costly: bool = False) -> None:
+        self.ladder, self._make, self.costly = ladder, other, costly
 
     @cached_property
     def other(self) -> DualBackend:
@@ -241,12 +245,16 @@ class LadderFirst:
         return self._make()
 
     def solve(self, operator: OpSum, value: float, goal: float) -> Dual:
-        """Return the dual of a Hermitian operator: within ``goal`` if possible, else the one of the smaller error."""
+        """Return the dual of a Hermitian operator: within ``goal`` if possible, else the one of the smaller error.
+
+        A dual is also taken if its error is far smaller than the correction that it makes.
+        """
         try:
             first = self.ladder.solve(operator, value, goal)
         except NotSupportedError:
             return self.other.solve(operator, value, goal)
-        if first.trusted and first.error <= max(goal, abs(first.corrected - value) / WORTH):
+        enough = math.inf if self.costly else max(goal, abs(first.corrected - value) / WORTH)
+        if first.trusted and first.error <= enough:
             return first
         second = self.other.solve(operator, value, goal)
         if first.trusted and not (second.trusted and second.error <= first.error):

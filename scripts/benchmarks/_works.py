@@ -502,7 +502,7 @@ def _table() -> dict[str, Work]:
         Work(
             "boson40-corrected",
             "the same chain, values of a rough state corrected",
-            ('TEBD(layout="u1")',),
+            ('TEBD(layout="u1", max_bond=8, dt=0.5, max_time=20.0)',),
             "the cutoff error",
             boson40_corrected,
         ),

@@ -12,6 +12,7 @@ from mpo_transport.methods.tebd.charges import Charges
 from mpo_transport.methods.tebd.charges_engine import populations, refuse_runaway
 from mpo_transport.methods.tebd.charges_layout import charges_of, multiplicity, total
 from mpo_transport.methods.tebd.charges_model import ChargeModel, charge_model
+from mpo_transport.methods.tebd.charges_passes import orthonormal, orthonormal_and_rest
 from mpo_transport.methods.tebd.charges_plan import ChargePlan
 from mpo_transport.methods.tebd.charges_start import grown, short_chain, thermal_start
 from mpo_transport.states import MPOState
@@ -266,3 +267,22 @@ def test_grown_spin_chain_is_exact():
     current = mt.observables.current(answer[9]).evaluate(long)
     exact = (0.9 - 0.2) / (1 / 0.6 + 1 / 1.4 + (0.6 + 1.4) / 4)
     assert np.abs(current - exact).max() < 1e-12
+
+
+@pytest.mark.parametrize("shape", [(7, 3), (3, 7), (4, 4), (5, 0), (0, 5), (1, 1)])
+@pytest.mark.parametrize("phase", [1.0, 1j])
+def test_orthonormal_columns_of_any_shape(shape, phase):
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=shape) + (phase * rng.normal(size=shape) if phase == 1j else 0.0)
+    kept = x.copy()
+    q, c = orthonormal_and_rest(x)
+    k = min(shape)
+    np.testing.assert_allclose(q @ c, x, atol=1e-13)
+    np.testing.assert_allclose(q.conj().T @ q, np.eye(k), atol=1e-13)
+    np.testing.assert_array_equal(c, np.triu(c))
+    np.testing.assert_array_equal(orthonormal(x), q)
+    np.testing.assert_array_equal(x, kept)
+    # columns of lower rank are completed
+    twice = np.concatenate([x[:, :1], x[:, :1]], axis=1) if shape[0] > 1 and shape[1] else x
+    q = orthonormal(twice)
+    np.testing.assert_allclose(q.conj().T @ q, np.eye(q.shape[1]), atol=1e-13)

@@ -150,6 +150,15 @@ def test_local_generators_each_preserve_the_trace_and_sum_to_the_whole():
     assert np.allclose(whole, again, atol=1e-12)
 
 
+def test_equal_pair_generators_are_one_array():
+    # a chain of many levels would otherwise copy 134 MB per bond
+    noise = [0.0, 0.0, 0.3, 0.3, 0.3, 0.0]
+    model = models.boundary_driven_xx(L=6, t=1.0, G_L=1.0, f_L=0.8, G_R=1.0, f_R=0.2, dephasing=noise)
+    pairs = pair_generators(local_generators(model), (2,) * 6)
+    assert pairs[2, 3] is pairs[3, 4]
+    assert pairs[0, 1] is not pairs[1, 2] and not np.array_equal(pairs[1, 2], pairs[4, 5])
+
+
 def test_pair_generators_keep_a_site_that_no_pair_contains():
     model = Lindbladian(Chain(2, SpinHalf()), op("Z", 0), [Jump(op("Sm", 1))])
     assert set(pair_generators(local_generators(model), (2, 2))) == {(0,), (1,)}

@@ -45,6 +45,8 @@ __all__ = ["LadderDual", "LadderFirst", "LadderSets", "LadderVector"]
 _EPS = float(np.finfo(float).eps)
 # Degrees of the strings that are followed: of second moments, and of fourth ones.
 DEGREES = (2, 4)
+# Strings followed: a chain of L sites has about L^2, and six times as many beyond.
+STRINGS = 60_000
 # A correction this many times larger than its error is taken even where the error is above the one asked for.
 WORTH = 10.0
 
@@ -130,7 +132,7 @@ class LadderDual:
             raise NotSupportedError("Ladder strings need truncated bosonic modes on all sites.", field="model")
         self.model, self.state = model, state
         self.companions = [(s, w) for s, w in (companions or {}).values() if w > 0 and isinstance(s, MPOState)]
-        self.cap, self.work = default_cap(model) if cap is None else cap, work
+        self.cap, self.work = min(default_cap(model), STRINGS) if cap is None else cap, work
         self._sets: dict[int, LadderSets] = {}
         self._known: dict[tuple[int, int], Remainder] = {}
 

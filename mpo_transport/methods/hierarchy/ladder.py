@@ -18,8 +18,8 @@ from .remainder import gaussian_covariance, gaussian_remainder, has_modes
 
 __all__ = ["cutoff_effect", "low_closure", "number_strings"]
 
-# Multiplications of a factorisation (a few seconds), strings followed, and states written out for a check.
-WORK, STRINGS, DENSE = 2e9, 40_000, 512
+# Multiplications of a factorisation (seconds), strings followed, and states written out for a check.
+WORK, STRINGS, DENSE = 1e10, 40_000, 512
 
 
 def low_closure(action: LadderAction, seeds: np.ndarray, cap: int) -> Closure:
@@ -51,7 +51,7 @@ def cutoff_effect(model: Lindbladian, state: State) -> float | None:
     >>> round(cutoff_effect(model, thermal), 3)
     0.049
     """
-    if not has_modes(model):
+    if not has_modes(model) or model.L**2 > STRINGS:
         return None
     try:
         action = LadderAction(model, 2)

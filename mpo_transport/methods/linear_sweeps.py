@@ -13,8 +13,9 @@ numbers stay of order one on long chains.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -23,13 +24,12 @@ from ..superoperator.train import (
     add_trains,
     canonical_train,
     compress_train,
-    robust_svd,
     train_inner,
     train_log_norm,
-    truncation_rank,
 )
-from .implicit.environments import edge, grow_left, grow_right
-from .implicit.local import LocalGenerator, gmres
+from .implicit.sectors import GradedOperator, ungraded
+from .linear_blocks import GradedTrain, LinearSweep, graded_train
+from .linear_terms import PairTerms, pair_terms
 
 __all__ = [
     "FIRST_STEP",
@@ -39,19 +39,19 @@ __all__ = [
     "identity_train",
     "ladder",
     "relax",
+    "relax_level",
     "restart_step",
     "traceless_train",
 ]
 
-Apply = Callable[[np.ndarray], np.ndarray]
-
-# Up to this size of a half block (bond times d^2) the local operator is kept as two halves, which needs fewer calls.
-HALVES = 100
-KRYLOV = 40
-# A local system is solved to this fraction of its residual; the sweeps do the rest.
-LOCAL_ACCURACY = 1e-3
-# Singular values of y below this fraction of the largest carry nothing the estimate could see.
-NOISE = 1e-12
+# Products with a projected operator per local solve, up to a bond dimension and beyond.  Many settle slow modes, which
+# the residual hardly sees, while blocks are small; on large blocks they do harm, as GMRES then follows eigenvalues of
+# the projection that the generator has not.
+KRYLOV, FEWER, SMALL_BOND = 40, 12, 16
+# Relative part of a right-hand side outside the sector of the identity that is rounding.
+ODD = 1e-11
+# Below this relative residual a solution is exact, and comparing residuals means nothing.
+NEGLIGIBLE = 1e-9
 # Relative size of differences below which scalar products lose too much to rounding.
 QUICK = 1e-5
 FIRST_BOND = 4
@@ -63,9 +63,16 @@ RESTART_STEP = 0.3
 SLOW, LONGER, SHORTER = 0.5, 3.0, 4.0
 # A sweep that raises the residual by more than this factor is taken back, the third one in a row in any case.
 BACK, WORSE = 1.5, 2
-# A level ends when the last PATIENCE sweeps lowered the residual by less than GAIN (with long steps: the last two).
-PATIENCE, GAIN, LONG_STEP = 6, 0.8, 100.0
+# A level ends when the last PATIENCE sweeps lowered the residual by less than GAIN; with steps of LONG_STEP and more,
+# the last LONG_PATIENCE by their share of it.
+PATIENCE, LONG_PATIENCE, GAIN, LONG_STEP = 6, 4, 0.8, 100.0
 MOST_SWEEPS = 150
+# A level that ends with a larger relative residual is no start for the next one.
+POOR = 0.1
+# First step of a problem that is begun anew.
+SAFE_STEP = 1.0
+# Sweeps of a start that no step is taken back in, and their steps: they double up to the longest.
+WARM_SWEEPS, WARM_STEP, LONGEST_WARM = 14, 1.0, 300.0
 
 
 def identity_train(legs: Sequence[int]) -> tuple[np.ndarray, ...]:
@@ -106,20 +113,46 @@ class DualProblem:
         The right-hand side, a train.
     shift
         s > 0, of the size of a typical rate.
+    grading
+        The operator with labelled bonds, if it conserves a grading: the sweeps then work on blocks, unless b has a part
+        in another sector than the identity.
+    small_bond
+        Bond dimension up to which local solves take many products.
     """
 
     operator: MPO
     b: tuple[np.ndarray, ...]
     shift: float
+    grading: GradedOperator | None = None
+    small_bond: int = SMALL_BOND
     norm: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.norm = float(np.exp(train_log_norm(self.b)))
 
+    @cached_property
+    def _graded(self) -> GradedOperator:
+        if self.grading is None or graded_train(self.b, self.grading).rest > ODD:
+            return ungraded(self.operator.tensors)
+        return self.grading
+
+    @cached_property
+    def _pairs(self) -> PairTerms | None:
+        return pair_terms(self._graded)
+
+    @cached_property
+    def _source(self) -> GradedTrain:
+        return graded_train(self.b, self._graded)
+
     @property
     def length(self) -> int:
         """Number of positions."""
         return len(self.b)
+
+    @property
+    def is_nearest_neighbour(self) -> bool:
+        """Whether the generator couples neighbouring positions only."""
+        return self._pairs is not None
 
     def start(self) -> DualVector:
         """Return -b / shift, the solution for a generator that damps everything at the rate ``shift``."""
@@ -174,7 +207,7 @@ class DualProblem:
         overlap = float(carry[0, 0])
         return add_trains([self.operator.apply(y), unit, self.b], [1.0, -self.shift * overlap, -1.0])
 
-    def sweep(self, y: DualVector, tau: float, max_bond: int, krylov: int = KRYLOV) -> tuple[DualVector, float]:
+    def sweep(self, y: DualVector, tau: float, max_bond: int, krylov: int | None = None) -> tuple[DualVector, float]:
         """Return y after one sweep to the right and back, and the largest relative local residual met before its solve.
 
         Parameters
@@ -183,122 +216,33 @@ class DualProblem:
             Length of the implicit step (unit: time).
         max_bond
             Largest bond dimension.
+        krylov
+            Most products per local solve; by default few of them on large blocks.
         """
         if self.length == 1:
-            return self._single(y, tau, krylov)
-        work = _Sweep(self, list(canonical_train(y.tensors, 0)))
+            return self._single(y)
+        if krylov is None:
+            krylov = KRYLOV if max_bond <= self.small_bond else FEWER
+        start = graded_train(y.tensors, self._graded)
+        work = LinearSweep.of(self._graded, self._pairs, self._source, self.shift, start)
         worst = 0.0
         for p in range(self.length - 1):
-            worst = max(worst, work.update(p, tau, max_bond, krylov, forward=True))
+            worst = max(worst, work.solve(p, tau, max_bond, krylov, forward=True))
         for p in range(self.length - 2, -1, -1):
-            worst = max(worst, work.update(p, tau, max_bond, krylov, forward=False))
-        return DualVector(tuple(work.tensors), y.order), worst / self.norm
+            worst = max(worst, work.solve(p, tau, max_bond, krylov, forward=False))
+        tensors = []
+        for t, order in zip(work.tensors, self._graded.orders, strict=True):
+            x = np.empty_like(t)
+            x[:, order] = t
+            tensors.append(x)
+        return DualVector(tuple(tensors), y.order), worst / self.norm
 
-    def _single(self, y: DualVector, tau: float, krylov: int) -> tuple[DualVector, float]:
+    def _single(self, y: DualVector) -> tuple[DualVector, float]:
         matrix = self.operator.tensors[0][0, :, :, 0].copy()
         matrix[0, 0] -= self.shift
         r = self.b[0].ravel() - matrix @ y.tensors[0].ravel()
         z = y.tensors[0].ravel() + np.linalg.solve(matrix, r)
         return DualVector((z.reshape(1, -1, 1),), y.order), float(np.linalg.norm(r)) / self.norm
-
-
-class _Sweep:
-    """Tensors with a moving centre, and the environments of L^T, of the identity and of b around it."""
-
-    def __init__(self, problem: DualProblem, tensors: list[np.ndarray]) -> None:
-        self.problem = problem
-        self.tensors = tensors
-        n = problem.length
-        self.left: list[np.ndarray] = [edge()] * (n + 1)  # bra w ket
-        self.right: list[np.ndarray] = [edge()] * (n + 1)
-        self.left_unit: list[np.ndarray] = [np.ones(1)] * (n + 1)
-        self.right_unit: list[np.ndarray] = [np.ones(1)] * (n + 1)
-        self.left_b: list[np.ndarray] = [np.ones((1, 1))] * (n + 1)  # bra b
-        self.right_b: list[np.ndarray] = [np.ones((1, 1))] * (n + 1)
-        for p in range(n - 1, 1, -1):
-            self._extend_right(p)
-
-    def _extend_right(self, p: int) -> None:
-        """Environment of everything from position p on."""
-        t, w = self.tensors[p], self.problem.operator.tensors[p]
-        self.right[p] = grow_right(self.right[p + 1], t, w)
-        self.right_unit[p] = t[:, 0, :] @ self.right_unit[p + 1]
-        x = np.tensordot(self.problem.b[p], self.right_b[p + 1], axes=(2, 1))  # b' i a
-        self.right_b[p] = np.tensordot(t, x, axes=((1, 2), (1, 2)))
-
-    def _extend_left(self, p: int) -> None:
-        """Environment of everything up to and including position p."""
-        t, w = self.tensors[p], self.problem.operator.tensors[p]
-        self.left[p + 1] = grow_left(self.left[p], t, w)
-        self.left_unit[p + 1] = self.left_unit[p] @ t[:, 0, :]
-        x = np.tensordot(self.left_b[p], self.problem.b[p], axes=(1, 0))  # a i b'
-        self.left_b[p + 1] = np.tensordot(t, x, axes=((0, 1), (0, 1)))
-
-    def update(self, p: int, tau: float, max_bond: int, krylov: int, *, forward: bool) -> float:
-        """Solve the block (p, p+1), split it and move the centre; return the norm of the local residual before."""
-        a, b = self.tensors[p], self.tensors[p + 1]
-        l, m, n, r = a.shape[0], a.shape[1], b.shape[1], b.shape[2]
-        y = (a.reshape(l * m, -1) @ b.reshape(-1, n * r)).ravel()
-        apply = _local_operator(self, p)
-        corner = np.zeros((l, m, n, r))
-        corner[:, 0, 0, :] = np.outer(self.left_unit[p], self.right_unit[p + 2])
-        unit = corner.ravel()
-        shift = self.problem.shift
-
-        def full(z: np.ndarray) -> np.ndarray:
-            return apply(z) - (shift * float(unit @ z)) * unit
-
-        rhs = np.tensordot(self.left_b[p], self.problem.b[p], axes=(1, 0))
-        rhs = np.tensordot(rhs, self.problem.b[p + 1], axes=(2, 0))
-        rhs = np.tensordot(rhs, self.right_b[p + 2], axes=(3, 1)).ravel()
-        residual = rhs - full(y)
-        size = float(np.linalg.norm(residual))
-        if size > 1e-14 * self.problem.norm:
-            y = y + gmres(lambda z: full(z) - z / tau, lambda z: z, residual, LOCAL_ACCURACY, krylov).correction
-        self._split(p, y.reshape(l * m, n * r), (l, m, n, r), max_bond, forward=forward)
-        return size
-
-    def _split(
-        self, p: int, block: np.ndarray, shape: tuple[int, int, int, int], max_bond: int, *, forward: bool
-    ) -> None:
-        l, m, n, r = shape
-        u, s, v = robust_svd(block)
-        keep = truncation_rank(s, max_bond, 0.0, NOISE)
-        u, s, v = u[:, :keep], s[:keep], v[:keep]
-        if forward:
-            v = s[:, None] * v
-        else:
-            u = u * s
-        self.tensors[p] = np.ascontiguousarray(u).reshape(l, m, keep)
-        self.tensors[p + 1] = np.ascontiguousarray(v).reshape(keep, n, r)
-        if forward:
-            self._extend_left(p)
-        else:
-            self._extend_right(p + 1)
-
-
-def _local_operator(sweep: _Sweep, p: int) -> Apply:
-    """Return the projected L^T of the block (p, p+1) as a function of a flat vector."""
-    left, right = sweep.left[p], sweep.right[p + 2]
-    w1, w2 = sweep.problem.operator.tensors[p], sweep.problem.operator.tensors[p + 1]
-    l, m, n, r = left.shape[2], w1.shape[2], w2.shape[2], right.shape[2]
-    if max(l * m, n * r) <= HALVES:
-        halves = LocalGenerator(left, w1, w2, right)
-        return lambda z: halves(z.reshape(l * m, n * r)).ravel()
-    # a plain chain of products, for large blocks
-    w, k, u = w1.shape[0], w1.shape[3], w2.shape[3]
-    first = left.reshape(-1, l)  # (a w) l
-    second = np.ascontiguousarray(w1.transpose(1, 3, 0, 2)).reshape(m * k, w * m)  # (o k) (w i)
-    third = np.ascontiguousarray(w2.transpose(1, 3, 0, 2)).reshape(n * u, k * n)  # (o u) (k j)
-    fourth = np.ascontiguousarray(right.transpose(1, 2, 0)).reshape(u * r, r)  # (u r) a
-
-    def chain(z: np.ndarray) -> np.ndarray:
-        x = (first @ z.reshape(l, -1)).reshape(l, w * m, n * r)  # a (w i) (j r)
-        x = np.matmul(second, x).reshape(l, m, k * n, r)  # a o (k j) r
-        x = np.matmul(third, x).reshape(l * m * n, u * r)  # a o o' (u r)
-        return (x @ fourth).ravel()
-
-    return chain
 
 
 def ladder(max_bond: int) -> tuple[int, ...]:
@@ -351,8 +295,48 @@ def relax(problem: DualProblem, y: DualVector, bond: int, step: float = FIRST_ST
         else:
             y, step, worse = best, step / SHORTER, 0
         record.append(size)
-        since = 2 if step >= LONG_STEP else PATIENCE
+        since = LONG_PATIENCE if step >= LONG_STEP else PATIENCE
         settled = len(record) > since and size > GAIN ** (since / PATIENCE) * record[-1 - since]
         if settled or step < SMALLEST_STEP or size <= max(accuracy, 1e-13):
             break
-    return Relaxed(best, problem.residual(best), step)
+    return Relaxed(best, size, step)
+
+
+def relax_level(problem: DualProblem, before: Relaxed | None, bond: int) -> Relaxed:
+    """Return the solution of the next level of a ladder of bond dimensions, from that of the level before.
+
+    Without a usable level before, the sweeps start from -b/s; should that end nowhere, from :func:`warm_up`.
+    """
+    if before is None or before.residual > POOR:
+        step = FIRST_STEP if before is None else SAFE_STEP
+        found = relax(problem, problem.enriched(problem.start(), bond), bond, step)
+        if found.residual > POOR:
+            other = warm_up(problem, bond)
+            if other.residual < found.residual:
+                found = relax(problem, other.y, bond, restart_step(other.step))
+        return found
+    step = restart_step(before.step)
+    if problem.is_nearest_neighbour:  # two-site updates see all there is
+        return relax(problem, before.y, bond, step)
+    found = relax(problem, problem.enriched(before.y, bond), bond, step)
+    if found.residual > max(before.residual, NEGLIGIBLE):  # the enrichment did harm
+        found = min(found, relax(problem, before.y, bond, step), key=lambda r: r.residual)
+    return found
+
+
+def warm_up(problem: DualProblem, bond: int) -> Relaxed:
+    """Return the best of a fixed number of sweeps from -b/s with growing steps, none of them taken back.
+
+    In a long chain what reaches the far end is large while it spreads: the residual rises before it falls.
+    """
+    best, step = Relaxed(problem.start(), np.inf, WARM_STEP), WARM_STEP
+    y = problem.enriched(best.y, bond)
+    for _ in range(WARM_SWEEPS):
+        y, _ = problem.sweep(y, step / problem.shift, bond)
+        now = problem.quick_residual(y)
+        if not np.isfinite(now):
+            break
+        if now < best.residual:
+            best = Relaxed(y, now, step)
+        step = min(2 * step, LONGEST_WARM)
+    return best

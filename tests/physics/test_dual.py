@@ -141,7 +141,7 @@ def test_dual_problem_against_the_dense_matrix():
 @pytest.mark.parametrize("large", [False, True])
 def test_local_operator_is_the_projection(large, monkeypatch):
     if large:
-        monkeypatch.setattr("mpo_transport.methods.linear_sweeps.HALVES", 1)
+        monkeypatch.setattr("mpo_transport.methods.linear_blocks.HALVES", 1)
     model = random_model(7)
     state = MPOState.from_dense(model.lattice, random_operator(model, 7))
     problem = NetworkDual(model, state, 16).problem(op("Z", 0), 0.3)

@@ -149,7 +149,7 @@ def gmres(apply: Map, precondition: Map, rhs: np.ndarray, rtol: float, products:
     apply, precondition
         Linear maps on arrays of the shape of ``rhs``.
     rhs
-        The right-hand side.
+        The right-hand side; its precision is that of all vectors.
     rtol
         Stop at |r| <= rtol |rhs|.
     products
@@ -162,8 +162,8 @@ def gmres(apply: Map, precondition: Map, rhs: np.ndarray, rtol: float, products:
     size = float(np.linalg.norm(rhs))
     if size == 0 or products < 1:
         return Solve(np.zeros_like(rhs), 0, 0.0 if size == 0 else 1.0)
-    basis = np.empty((products + 1, rhs.size))
-    directions = np.empty((products, rhs.size))
+    basis = np.empty((products + 1, rhs.size), dtype=rhs.dtype)
+    directions = np.empty((products, rhs.size), dtype=rhs.dtype)
     triangle = np.zeros((products + 1, products))
     rotations: list[tuple[float, float]] = []
     g = np.zeros(products + 1)
@@ -197,4 +197,4 @@ def gmres(apply: Map, precondition: Map, rhs: np.ndarray, rtol: float, products:
     if done == 0:
         return Solve(np.zeros_like(rhs), 0, 1.0)
     y = np.linalg.solve(triangle[:done, :done], g[:done])
-    return Solve((y @ directions[:done]).reshape(rhs.shape), done, float(abs(g[done]) / size))
+    return Solve((y.astype(rhs.dtype) @ directions[:done]).reshape(rhs.shape), done, float(abs(g[done]) / size))

@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import cast
 
 import numpy as np
 
+from ..methods.implicit.sectors import GradedOperator, find_labels, graded_operator
 from ..methods.linear_sweeps import (
-    FIRST_STEP,
     DualProblem,
     DualVector,
     Relaxed,
     identity_train,
     ladder,
-    relax,
-    restart_step,
+    relax_level,
 )
 from ..model import Lindbladian
 from ..operators import OpSum
 from ..states import MPOState
 from ..superoperator.mpo import lindbladian_mpo, operator_train
-from ..superoperator.train import add_trains, compress_train
+from ..superoperator.train import add_trains, compress_train, train_inner, train_log_norm
 from .base import Dual
+from .primal import refined_state
 from .related import related_difference
 
 __all__ = ["TRUSTED", "NetworkDual", "error_of_ladder"]
 
 # Relative residual of a dual above which its correction is not used (measured: corrections of duals near 1 are noise).
 TRUSTED = 0.1
-# A dual with a larger residual is no start for the next one, which then begins anew with a short step.
-POOR, SAFE_STEP = 0.3, 1.0
 # Weight of "residual of the dual times size of the primal error" in the error estimate.
 SAFETY = 2.0
 # The last change counts in full unless the residual has fallen by more than this factor.
 FALLEN = 3.0
-# Below this residual a dual is exact, and comparing residuals means nothing.
-NEGLIGIBLE = 1e-9
 # Rounding error per site of a contraction.
 ROUNDING = 1e-14
 
@@ -55,10 +53,59 @@ def error_of_ladder(value: float, corrected: list[float], residuals: list[float]
     return float(fallen * changes[-1] + SAFETY * sizes[-1] * amplitude)
 
 
-class NetworkDual:
-    """Duals as matrix products; the generator as an exact matrix-product operator."""
+@dataclass(frozen=True)
+class DualSum:
+    """y + q of a dual and one of local numbers, with the identity that solves its problem: summed when asked for."""
 
-    def __init__(self, model: Lindbladian, state: MPOState, max_bond: int | None = None) -> None:
+    y: DualVector
+    q: DualVector
+    problem: DualProblem
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The site at every position."""
+        return self.y.order
+
+    @property
+    def bond_dimension(self) -> int:
+        """A bound on the largest bond dimension."""
+        return self.y.bond_dimension + self.q.bond_dimension
+
+    @property
+    def tensors(self) -> tuple[np.ndarray, ...]:
+        """The tensors of the sum."""
+        total = DualVector(add_trains([self.y.tensors, self.q.tensors], [1.0, 1.0]), self.order)
+        return compress_train(self.problem.with_identity(total).tensors).tensors
+
+
+@dataclass(frozen=True)
+class _Last:
+    """The last problem that was solved, and its (y|L x)."""
+
+    operator: OpSum
+    problem: DualProblem
+    dual: Dual
+    levels: list[Relaxed]
+    pairing: float
+
+
+class NetworkDual:
+    """Duals as matrix products; the generator as an exact matrix-product operator.
+
+    Parameters
+    ----------
+    model, state
+        The Lindbladian and an approximation of its steady state.
+    max_bond
+        Largest bond dimension; default: twice that of the state, 32 .. 64.
+    refine
+        Solve for the steady state as well, up to the same bond dimension, and correct that one; it is used if its |L x|
+        is smaller than that of ``state``.
+    """
+
+    def __init__(
+        self, model: Lindbladian, state: MPOState, max_bond: int | None = None, *, refine: bool = False
+    ) -> None:
         self.model, self.order = model, state.order
         self.operator = lindbladian_mpo(model, state.order)
         self.adjoint = self.operator.transpose()
@@ -71,14 +118,35 @@ class NetworkDual:
         self.dims = [float(model.lattice.dims[s]) for s in state.order]
         rate = self.operator.typical_norm / np.sqrt(len(legs))
         self.shift = rate if rate > 0 else 1.0
-        self._last: tuple[OpSum, tuple[np.ndarray, ...], Dual, list[Relaxed]] | None = None
+        self.coarser: DualVector | None = None  # a refined state of smaller bond dimension
+        self._last: _Last | None = None
         self.levels: list[Relaxed] = []  # the duals of the last problem at growing bond dimension
+        if refine:
+            self._refine()
+
+    @cached_property
+    def _labels(self) -> list[np.ndarray]:
+        labels = find_labels(self.model)
+        return [labels[s] for s in self.order]
+
+    @cached_property
+    def grading(self) -> GradedOperator:
+        """L^T with labelled bonds, for the blocks of the sweeps."""
+        return graded_operator(self.adjoint.tensors, self._labels)
+
+    def _refine(self) -> None:
+        grading = graded_operator(self.operator.tensors, self._labels)
+        found = refined_state(self.operator, grading, self.shift, self.max_bond)
+        if found is not None:
+            own = self.operator.residual(self.x) * float(np.exp(train_log_norm(self.x.tensors)))
+            if found.residual < own:
+                self.x, self.coarser = found.x, found.coarser
 
     def problem(self, operator: OpSum, value: float) -> DualProblem:
         """Return the adjoint problem of a Hermitian operator."""
         o = operator_train(self.model.lattice, operator, self.order)
         o = tuple(t / np.sqrt(d) for t, d in zip(o, self.dims, strict=True))
-        return DualProblem(self.adjoint, add_trains([o, self.unit], [1.0, -value]), self.shift)
+        return DualProblem(self.adjoint, add_trains([o, self.unit], [1.0, -value]), self.shift, self.grading)
 
     def solve(self, operator: OpSum, value: float, goal: float) -> Dual:
         """Return the dual, grown until its estimated error is below ``goal`` or ``max_bond`` is reached.
@@ -86,47 +154,60 @@ class NetworkDual:
         A dual that differs from the last one by local numbers (the current of the next bond) is not solved for.
         """
         problem = self.problem(operator, value)
-        if self._last is not None:
-            before, b, dual, levels = self._last
-            step = related_difference(self.model.lattice, self.adjoint, (before, b), (operator, problem.b))
+        last = self._last
+        if last is not None:
+            step = related_difference(
+                self.model.lattice, self.adjoint, (last.operator, last.problem.b), (operator, problem.b)
+            )
             if step is not None:
-                self.levels = [replace(r, y=self._sum(r.y, step, problem)) for r in levels]
-                y = self._sum(dual.y, step, problem)
-                corrected = value - self.operator.bilinear(y, self.x)
-                return Dual(y, corrected, dual.error, problem.residual(y), True, y.bond_dimension)
+                self.levels = [replace(r, y=cast(DualVector, DualSum(r.y, step, problem))) for r in last.levels]
+                dual = last.dual
+                corrected = self._value(problem, value) - last.pairing - self.operator.bilinear(step, self.x)
+                # L^T y - b is the same
+                residual = dual.residual * last.problem.norm / problem.norm
+                y = DualSum(dual.y, step, problem)
+                return Dual(y, corrected, dual.error, residual, True, dual.bond_dimension)
         dual = self.solve_problem(problem, value, goal)
         if dual.trusted and dual.y is not None:
-            self._last = operator, problem.b, dual, self.levels
+            pairing = self.operator.bilinear(dual.y, self.x)
+            self._last = _Last(operator, problem, dual, self.levels, pairing)
         return dual
 
-    def _sum(self, y: DualVector, step: DualVector, problem: DualProblem) -> DualVector:
-        """Return y + q with the identity of a problem; the error is that of y."""
-        total = DualVector(add_trains([y.tensors, step.tensors], [1.0, 1.0]), self.order)
-        return DualVector(compress_train(problem.with_identity(total).tensors).tensors, self.order)
+    def _value(self, problem: DualProblem, value: float, x: DualVector | None = None) -> float:
+        """Return <O> of the state that is corrected, ``value`` being that of the state given."""
+        if x is None and self.coarser is None:
+            return value
+        return value + train_inner(problem.b, (self.x if x is None else x).tensors)
+
+    def _change_of_state(self, problem: DualProblem, value: float, y: DualVector, corrected: float) -> float:
+        """Return by how much the last bond dimension of a refined state has changed the corrected value."""
+        if self.coarser is None:
+            return 0.0
+        before = self._value(problem, value, self.coarser) - self.operator.bilinear(y, self.coarser)
+        return abs(corrected - before)
 
     def solve_problem(self, problem: DualProblem, value: float, goal: float) -> Dual:
         """Return the dual of a right-hand side given as a train, ``value`` its expectation value; see :meth:`solve`."""
         self.levels = []
         if problem.norm <= 1e-14 * max(abs(value), 1e-300):
             return Dual.nothing(value)
-        found = Relaxed(problem.start(), np.inf, FIRST_STEP)
-        error = np.inf
+        here, error, corrected = self._value(problem, value), np.inf, [value]
+        found: Relaxed | None = None
         for bond in ladder(self.max_bond):
-            fresh = found.residual > POOR
-            y, step = (problem.start(), SAFE_STEP) if fresh and self.levels else (found.y, restart_step(found.step))
-            new = relax(problem, problem.enriched(y, bond), bond, step)
-            if not fresh and new.residual > max(found.residual, NEGLIGIBLE):  # the enrichment did harm
-                new = min(new, relax(problem, found.y, bond, step), key=lambda r: r.residual)
+            new = relax_level(problem, found, bond)
             if not np.isfinite(new.residual):
                 continue
             # from the worst to the best: what the estimate compares
             self.levels = sorted([*self.levels, new], key=lambda r: -r.residual)
             found = self.levels[-1]
-            corrected = [value - self.operator.bilinear(r.y, self.x) for r in self.levels]
-            error = error_of_ladder(value, corrected, [r.residual for r in self.levels])
+            corrected = [here - self.operator.bilinear(r.y, self.x) for r in self.levels]
+            error = error_of_ladder(here, corrected, [r.residual for r in self.levels])
+            error += self._change_of_state(problem, value, found.y, corrected[-1])
             enough = len(self.levels) > 2 or (len(self.levels) > 1 and found.y.bond_dimension < bond)
             if enough and found.residual <= TRUSTED and error <= goal:
                 break
+        if found is None:
+            return Dual.failed(problem.start(), np.inf, 1)
         y = found.y
         if len(self.levels) < 2 or found.residual > TRUSTED:
             return Dual.failed(y, found.residual, y.bond_dimension)

@@ -1,4 +1,4 @@
-"""Evolution of operators in the Heisenberg picture, exp(L^T t), to leave slow modes only."""
+"""Evolution of traceless operators, exp(L^T t) or exp(L t), to leave slow modes only."""
 
 from __future__ import annotations
 
@@ -13,14 +13,21 @@ from ..methods.tebd.window import Truncator, run_passes
 from ..model import Lindbladian
 from ..superoperator.train import canonical_train, compress_train
 
-__all__ = ["AdjointEvolution"]
+__all__ = ["OperatorEvolution"]
 
 # Step times the stiffest local rate of the splitting of fourth order.
 STEP = 1.6
 
 
-class AdjointEvolution:
-    """exp(L^T t) by a splitting of fourth order, with the gates of a model transposed, in Z2 blocks where it has them.
+class OperatorEvolution:
+    """exp(L^T t) or exp(L t) by a splitting of fourth order, in Z2 blocks where the model has them.
+
+    Parameters
+    ----------
+    model
+        The Lindbladian L.
+    adjoint
+        Whether to evolve operators, with the gates transposed, or density matrices.
 
     Attributes
     ----------
@@ -30,17 +37,17 @@ class AdjointEvolution:
         The site at every position.
     """
 
-    def __init__(self, model: Lindbladian) -> None:
+    def __init__(self, model: Lindbladian, *, adjoint: bool = True) -> None:
         forward = build_plan(model)
         terms = [Term(t.positions, np.ascontiguousarray(t.generator.T)) for t in forward.terms]
-        self.plan = Plan(model.lattice, terms)
+        self.plan = Plan(model.lattice, terms) if adjoint else forward
         self.order = self.plan.order
         self.dt = STEP / self.plan.rate if self.plan.rate > 0 else 1.0
         self.parity = find_parity(self.plan)
         self.legs = [d * d for d in self.plan.dims]
 
     def __call__(self, train: Sequence[np.ndarray], steps: int, bond: int) -> tuple[np.ndarray, ...]:
-        """Return the traceless part of exp(L^T dt steps) y at norm one, cut to ``bond``, centre 0.
+        """Return the traceless part of exp(L^T dt steps) y or exp(L dt steps) y at norm one, cut to ``bond``, centre 0.
 
         The identity does not decay: without the projection it would be all that is left.
         """

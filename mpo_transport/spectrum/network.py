@@ -1,126 +1,148 @@
-"""Slow modes of long chains as matrix products: inverse iteration on the adjoint generator.
+"""Slow modes of long chains as matrix products: evolution and inverse iteration of both sides, two-sided quotients.
 
-The left eigenoperators of slow modes are slowly varying sums of local operators (of densities, where a charge is
-conserved in the bulk), of small bond dimension even where right ones are not.  On traceless operators, where L^T has
-no stationary one if the steady state is unique,
+The left eigenoperators of slow modes are slowly varying sums of local operators (of densities or energies, where the
+bulk conserves them), of small bond dimension even where right ones are not.  On traceless operators, where L^T has no
+stationary one if the steady state is unique,
 
-    L^T v_{n+1} = v_n,        G_ij = (v_i|v_j),        H_ij = (v_i|L^T v_j),        H c = lambda G c
+    v(t) = exp(L^T t) v(0)   and   L^T v_{n+1} = v_n,        G_ij = (v_i|v_j),  H_ij = (v_i|L^T v_j),  H c = lambda G c
 
-with the sweeps of :mod:`mpo_transport.dual` and exact scalar products of the last few v.  A relative residual r of one
-solve leaves |L^T v - lambda v| ~ r |lambda| |v|: small eigenvalues keep their relative accuracy.
+with the sweeps of :mod:`mpo_transport.dual` and exact scalar products of the last few v.  Where truncation is felt, the
+residual of v is large however good v is, since L is: then right eigenoperators w, found in the same way from v, give
+
+    theta = (w|L^T v) / (w|v),        theta - lambda = (dw| (L^T - lambda) dv) / (w|v)
+
+with the errors dw and dv of both: small of second order.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections import defaultdict
 
 import numpy as np
-import scipy.linalg as sla
 
 from ..errors import ConvergenceError, NotSupportedError
-from ..methods.linear_sweeps import FIRST_STEP, DualProblem, DualVector, ladder, relax, restart_step, traceless_train
+from ..methods.linear_sweeps import (
+    FIRST_STEP,
+    DualProblem,
+    DualVector,
+    Relaxed,
+    ladder,
+    relax,
+    restart_step,
+    traceless_train,
+)
 from ..methods.tebd.plan import position_order
 from ..model import Lindbladian
 from ..operators import OpSum, op
 from ..superoperator.mpo import MPO, lindbladian_mpo, operator_train
 from ..superoperator.terms import require_bounded
-from ..superoperator.train import add_trains, compress_train, train_inner, train_log_norm
-from .evolution import AdjointEvolution
+from ..superoperator.train import add_trains, compress_train, train_log_norm
+from .evolution import OperatorEvolution
 from .result import Spectrum
+from .subspace import UNSETTLED, Sample, Subspace, quotient
 
 __all__ = ["network_spectrum"]
 
-# Vectors kept for the small eigenvalue problem, and solves per bond dimension.
-SUBSPACE = 5
+# Solves per bond dimension.
 SOLVES = 10
 # Eigenvalues are taken to be wrong by at most this many residuals.
-CONDITION = 10.0
-# Relative size of directions of the subspace that count.
-DIRECTIONS = 1e-9
-# An inner solve need not be better than this.
-ACCURACY = 1e-7
-DEFAULT_BOND = 32
-# With a larger relative residual a Ritz vector is not yet better than the last vector.
-UNSETTLED = 0.5
-# The evolution before: bond dimension, most steps; it ends when the decay rate changes little, after some decays.
-EVOLUTION_BOND, MOST_STEPS, STANDS_OUT = 16, 40_000, 0.1
-AT_LEAST, AT_MOST = 2.0, 8.0
+CONDITION = 5.0
+# An inner solve need not be better than this, and is of no use above that.
+ACCURACY, USELESS = 1e-7, 0.6
+DEFAULT_BOND, LEAST_BOND = 32, 6
+# The evolution, and its most steps.  It ends when the decay rate changes little, after some decays,
+# unless the residual still falls by this factor from one interval to the next.
+MOST_STEPS = 40_000
+STANDS_OUT, DECAYS, MOST_DECAYS, FALLS = 0.1, 2.5, 12.0, 0.7
 # A solve with a larger relative residual is tried once more from small bonds.
 POOR = 0.05
+# Pairs with a smaller overlap tell nothing.
+SMALL_OVERLAP = 0.01
+# Weights of the change of a quotient with one of its two vectors, and with both, from one bond dimension to the next.
+MIXED, BOTH = 10.0, 0.3
+# Eigenvalues closer than this fraction count as the same one.
+PARTNER = 1e-6
 
 
-@dataclass(frozen=True)
-class _Ritz:
-    """The eigenvalues of the small problem, slowest first, their residuals and coefficients (columns)."""
+class _Side:
+    """The search for one slow eigenvector of L^T, or of L, at growing bond dimensions."""
 
-    values: np.ndarray
-    residuals: np.ndarray
-    vectors: np.ndarray
+    def __init__(
+        self, operator: MPO, flow: OperatorEvolution, start: DualVector, target: complex | None = None
+    ) -> None:
+        self.operator, self.flow, self.target = operator, flow, target
+        self.shift = operator.typical_norm / math.sqrt(len(operator.tensors))
+        self.space = Subspace(operator)
+        self._add(start)
+        self.start = self.space.v[0]  # of norm 1
+        self._solves = False  # whether solves of the last bond dimension were of use
 
+    def level(self, bond: int, tol: float) -> Sample:
+        """Return the eigenvector of smallest residual found at one bond dimension."""
+        if not self._solves:
+            self._evolve(bond)
+        best = self.sample()
+        fresh, self._solves = not self._solves, False
+        before, rest = math.inf, math.inf
+        for _ in range(SOLVES):
+            solution = self._solution(bond, fresh=fresh)
+            if solution is None:
+                break
+            self._solves = True
+            last = self.sample().value
+            self._add(solution)
+            found = self.sample()
+            best = min(best, found, key=lambda s: s.residual)
+            change = abs(_folded(found.value) - _folded(last))
+            if CONDITION * found.residual < 0.1 * tol * abs(found.value):
+                break
+            if change > 0.7 * before and found.residual > 0.9 * rest:
+                break
+            before, rest = change, found.residual
+        return best
 
-class _Subspace:
-    """A few trains v, their images L^T v and all scalar products."""
+    def _add(self, v: DualVector) -> None:
+        self.space.add(v)
+        self.ritz = self.space.ritz()
 
-    def __init__(self, adjoint: MPO) -> None:
-        self.adjoint = adjoint
-        self.v: list[DualVector] = []
-        self.images: list[DualVector] = []
-        self.gram = self.middle = self.square = np.zeros((0, 0))
+    def sample(self) -> Sample:
+        """Return the first eigenvector, or the one that belongs to the target."""
+        if self.target is None:
+            return Sample.of(self.space, self.ritz)
+        far = np.abs(self.ritz.values - self.target) + self.ritz.residuals
+        return Sample.of(self.space, self.ritz, int(np.argmin(far)))
 
-    def add(self, v: DualVector) -> None:
-        """Add a vector of norm 1, and forget the oldest one if there are too many."""
-        tensors = traceless_train(v.tensors)
-        size = float(np.exp(train_log_norm(tensors)))
-        v = DualVector((tensors[0] / size, *tensors[1:]), v.order)
-        image = DualVector(traceless_train(self.adjoint.apply(v)), v.order)
-        self.v, self.images = [*self.v, v][-SUBSPACE:], [*self.images, image][-SUBSPACE:]
-        column = np.array([train_inner(a.tensors, v.tensors) for a in self.v])
-        self.gram = _bordered(self.gram, column, column)
-        column = np.array([train_inner(a.tensors, image.tensors) for a in self.images])
-        self.square = _bordered(self.square, column, column)
-        column = np.array([train_inner(a.tensors, image.tensors) for a in self.v])
-        row = np.array([train_inner(v.tensors, a.tensors) for a in self.images])
-        self.middle = _bordered(self.middle, column, row)
+    def _solution(self, bond: int, *, fresh: bool) -> DualVector | None:
+        """Return the next vector of inverse iteration, or None where its equation is not solved to any use."""
+        now = self.sample()
+        c = _real_part(now.coefficients)
+        if now.residual > UNSETTLED * abs(now.value):  # plain inverse iteration so far
+            c = np.eye(len(self.space.v))[-1]
+        problem = DualProblem(self.operator, traceless_train(self.space.combination(c, bond).tensors), self.shift)
+        found = _solved(problem, self.space.solved(c, bond), bond, fresh=fresh)
+        return found.y if found.residual < USELESS else None
 
-    def ritz(self) -> _Ritz:
-        """Return the eigenvalues of the generator in the subspace."""
-        weights, basis = np.linalg.eigh(self.gram)
-        keep = weights > DIRECTIONS * weights[-1]
-        basis = basis[:, keep] / np.sqrt(weights[keep])
-        values, vectors = sla.eig(basis.T @ self.middle @ basis)
-        vectors = basis @ vectors
-        residuals = []
-        for value, c in zip(values, vectors.T, strict=True):
-            size = np.vdot(c, self.gram @ c).real
-            cross = np.vdot(c, self.middle @ c)
-            rest = np.vdot(c, self.square @ c).real - 2 * (np.conj(value) * cross).real + abs(value) ** 2 * size
-            residuals.append(math.sqrt(max(rest, 0.0) / size))
-        found = np.array(residuals)
-        # what is no eigenvector at all comes last: its value is an accident
-        order = np.lexsort((np.abs(values), found > np.maximum(UNSETTLED * np.abs(values), 3 * found.min())))
-        return _Ritz(values[order], found[order], vectors[:, order])
-
-    def combination(self, c: np.ndarray, bond: int) -> DualVector:
-        """Return sum_i c_i v_i cut to ``bond``."""
-        return DualVector(
-            compress_train(add_trains([v.tensors for v in self.v], list(c)), bond).tensors, self.v[0].order
-        )
-
-    def solved(self, c: np.ndarray, bond: int) -> DualVector:
-        """Return the vector of the subspace whose image is closest to sum_i c_i v_i."""
-        weights = np.linalg.lstsq(self.square, self.middle.T @ c, rcond=1e-12)[0]
-        return self.combination(weights, bond)
-
-
-def _bordered(old: np.ndarray, column: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Return the last rows and columns of a matrix with one more column and row."""
-    n = len(column)
-    out = np.zeros((n, n))
-    if n > 1:
-        out[:-1, :-1] = old[-(n - 1) :, -(n - 1) :]
-    out[:, -1], out[-1, :] = column, row
-    return out
+    def _evolve(self, bond: int) -> None:
+        """Evolve until a slow mode stands out, in intervals that grow by two fifths."""
+        kept = self.space.combination(_real_part(self.sample().coefficients), bond)
+        size = float(np.exp(train_log_norm(kept.tensors)))
+        # the start once more: what smaller bonds have lost of it may be slower than what they have kept
+        mixed = add_trains([kept.tensors, self.start.tensors], [1.0 / size, 1.0])
+        v = DualVector(compress_train(mixed, bond).tensors, kept.order)
+        steps, done = 8, 0
+        while done < MOST_STEPS:
+            v = DualVector(self.flow(v.tensors, steps, bond), v.order)
+            last = self.sample()
+            self._add(v)
+            done += steps
+            now = self.sample()
+            decays = done * self.flow.dt * abs(now.value.real)
+            still = abs(_folded(now.value) - _folded(last.value)) < STANDS_OUT * abs(now.value)
+            falls = UNSETTLED * abs(now.value) < now.residual < FALLS * last.residual
+            if still and decays > DECAYS and not (falls and decays < MOST_DECAYS):
+                return
+            steps = math.ceil(1.4 * steps)
 
 
 def network_spectrum(model: Lindbladian, k: int, tol: float, seed: int, max_bond: int | None) -> Spectrum:
@@ -129,117 +151,114 @@ def network_spectrum(model: Lindbladian, k: int, tol: float, seed: int, max_bond
     Parameters
     ----------
     model
-        Any model of bounded sites with a number operator.
+        Any model of bounded sites.
     k
         Number of eigenvalues; only the first one is iterated until it is converged.
     tol
-        Relative change of the first eigenvalue between two bond dimensions that is accepted.
+        Relative error of the first eigenvalue that is accepted.
     seed
-        Of the weights of the densities from which the iteration starts.
+        Of the weights of the densities and energies from which the iteration starts.
     max_bond
         Largest bond dimension; None: 32.
 
     Raises
     ------
     ConvergenceError
-        If the eigenvalue still changes by more than ``tol`` at ``max_bond``; with the :class:`Spectrum` as ``result``.
+        If the estimated error of the eigenvalue exceeds ``tol`` at ``max_bond``; with the :class:`Spectrum` as
+        ``result``.
     NotSupportedError
-        If the sites have no number operator.
+        If the model has neither densities nor energies to start from.
     """
     require_bounded(model)
     order = position_order(model.lattice)
-    adjoint = lindbladian_mpo(model, order).transpose()
-    start = _start(model, seed)
+    forward = lindbladian_mpo(model, order)
+    adjoint = forward.transpose()
     legs = [t.shape[1] for t in adjoint.tensors]
-    train = operator_train(model.lattice, start, order)
+    train = operator_train(model.lattice, _start(model, seed), order)
     v = DualVector(tuple(t / n**0.25 for t, n in zip(train, legs, strict=True)), order)
-    shift = adjoint.typical_norm / math.sqrt(len(legs))
-    space, ritz = _evolved(model, adjoint, v, max_bond or DEFAULT_BOND)
-    found: list[complex] = []
-    error, best = math.inf, ritz
+    left, right = _Side(adjoint, OperatorEvolution(model, adjoint=True), v), None
+    pairs: list[tuple[Sample, Sample]] = []
+    found = left.sample()
+    value, error = found.value, math.inf
     for bond in _levels(max_bond or DEFAULT_BOND):
-        before, rest, least = math.inf, math.inf, math.inf
-        for _ in range(SOLVES):
-            c = _real_part(ritz.vectors[:, 0])
-            if ritz.residuals[0] > UNSETTLED * abs(ritz.values[0]):  # plain inverse iteration so far
-                c = np.eye(len(space.v))[-1]
-            problem = DualProblem(adjoint, traceless_train(space.combination(c, bond).tensors), shift)
-            guess = space.solved(c, bond)
-            space.add(_solved(problem, guess, bond, fresh=not found))
-            last, ritz = ritz.values[0], space.ritz()
-            change = abs(_folded(ritz.values[0]) - _folded(last))
-            residual = float(ritz.residuals[0])
-            if residual < least:  # the best of this bond dimension
-                best, least = ritz, residual
-            if CONDITION * residual < 0.1 * tol * abs(ritz.values[0]) or (
-                change > 0.7 * before and residual > 0.9 * rest
-            ):
-                break
-            before, rest = change, residual
-        found.append(_folded(best.values[0]))
-        if len(found) > 1:
-            error = min(abs(found[-1] - found[-2]), CONDITION * float(best.residuals[0])) + min(change, before)
-            if error <= tol * abs(found[-1]):
-                break
-    return _spectrum(best, k, error, tol, adjoint)
+        v_new = left.level(bond, tol)
+        if CONDITION * v_new.residual < error:
+            found, value, error = v_new, v_new.value, CONDITION * v_new.residual
+        if error > tol * abs(value):
+            if right is None:
+                start = left.space.combination(_real_part(left.sample().coefficients), bond)
+                right = _Side(forward, OperatorEvolution(model, adjoint=False), start)
+            right.target = v_new.value
+            pairs.append((v_new, right.level(bond, tol)))
+            theta, estimate = _two_sided(adjoint, pairs)
+            if estimate < error:
+                found, value, error = v_new, theta, estimate
+        if error <= tol * abs(value):
+            break
+    return _spectrum(left, found, value, k, error, tol)
 
 
-def _spectrum(ritz: _Ritz, k: int, error: float, tol: float, adjoint: MPO) -> Spectrum:
-    residuals = np.maximum(ritz.residuals, 1e-300)
-    conditions = np.full(len(residuals), math.inf)
-    conditions[0] = max(error / residuals[0], 1.0)
-    if len(residuals) > 1 and abs(ritz.values[1] - np.conj(ritz.values[0])) <= 1e-9 * abs(ritz.values[0]):
-        conditions[1] = conditions[0]
-    scale = adjoint.typical_norm * math.sqrt(len(adjoint.tensors))
+def _two_sided(adjoint: MPO, pairs: list[tuple[Sample, Sample]]) -> tuple[complex, float]:
+    """Return the two-sided quotient of the last pair (v, w) and an estimate of its error.
+
+    Theta - lambda = (dw| (L^T - lambda) dv) / (w|v).  One estimate is the product of both residuals over |lambda| and
+    the overlap, as if both errors were slow; it is far too large where they are cut Schmidt vectors: L is large there.
+    The other are the differences to the quotients with the v and w of the bond dimension before.
+    """
+    v, w = pairs[-1]
+    theta, overlap = quotient(adjoint, v, w)
+    if overlap < SMALL_OVERLAP:
+        return theta, math.inf
+    error = v.residual * w.residual / (max(abs(theta), 1e-300) * overlap)
+    if len(pairs) > 1:
+        before, other = pairs[-2]
+        both, *mixed = (
+            abs(_folded(quotient(adjoint, a, b)[0]) - _folded(theta))
+            for a, b in ((before, other), (before, w), (v, other))
+        )
+        error = min(error, MIXED * max(mixed) + BOTH * both)
+    return theta, float(error)
+
+
+def _spectrum(side: _Side, found: Sample, value: complex, k: int, error: float, tol: float) -> Spectrum:
+    """Return what is known: the value, then the other Ritz values of the left side as they are."""
+    others = [j for j, x in enumerate(side.ritz.values) if abs(_folded(x) - _folded(value)) > PARTNER * abs(value)]
+    pair = [value, np.conj(value)] if abs(value.imag) > PARTNER * abs(value) else [value]
+    values = np.array([*pair, *side.ritz.values[others]])[:k]
+    residuals = np.maximum([found.residual] * len(pair) + list(side.ritz.residuals[others]), 1e-300)[:k]
+    conditions = np.array([error / residuals[0]] * len(pair) + [math.inf] * len(others))[:k]
+    scale = side.operator.typical_norm * math.sqrt(len(side.operator.tensors))
     out = Spectrum(
-        ritz.values[:k],
-        ("parity=even",) * len(ritz.values[:k]),
-        residuals[:k],
-        conditions[:k],
+        values,
+        ("parity=even",) * len(values),
+        residuals,
+        conditions,
         1,
         ("parity=even",),
         scale,
         (
-            "matrix products from densities: modes that no density overlaps with are not seen, and one that oscillates "
-            "fast may decay more slowly",
+            "matrix products from densities and energies: modes that neither overlaps with, of odd parity or with a "
+            "charge, are not seen, and one that oscillates fast may decay more slowly",
         ),
     )
-    if not error <= tol * abs(ritz.values[0]):
+    if not error <= tol * abs(value):
         raise ConvergenceError(
-            f"The eigenvalue {ritz.values[0]:.6g} still moved by {error:.1e} (accepted: {tol:g} of it) at the largest "
-            "bond dimension. Raise `max_bond` or loosen `tol`.",
+            f"The eigenvalue {value:.6g} is known to {error:.1e} only (accepted: {tol:g} of it) at the largest bond "
+            "dimension. Raise `max_bond` or loosen `tol`.",
             result=out,
         )
     return out
 
 
-def _evolved(model: Lindbladian, adjoint: MPO, v: DualVector, max_bond: int) -> tuple[_Subspace, _Ritz]:
-    """Return operators evolved until a slow mode stands out, in intervals that grow by two fifths."""
-    flow = AdjointEvolution(model)
-    bond, steps, done = min(max_bond, EVOLUTION_BOND), 8, 0
-    space = _Subspace(adjoint)
-    space.add(v)
-    ritz = space.ritz()
-    while done < MOST_STEPS:
-        v = DualVector(flow(v.tensors, steps, bond), v.order)
-        space.add(v)
-        last, ritz = ritz, space.ritz()
-        done += steps
-        rate = abs(ritz.values[0].real)
-        still = abs(_folded(ritz.values[0]) - _folded(last.values[0])) < STANDS_OUT * abs(ritz.values[0])
-        if still and done * flow.dt * rate > 2.5:
-            break
-        steps = math.ceil(1.4 * steps)
-    return space, ritz
-
-
 def _levels(max_bond: int) -> list[int]:
-    """Return the bond dimensions of the iterations: at least two, the first at most 8."""
-    steps = ladder(max_bond)
-    return [b for b in steps if b >= 8] if len(steps) > 2 else list(steps)
+    """Return bond dimensions that double up to ``max_bond``: differences between close ones tell too little."""
+    steps = [max_bond, max(1, max_bond // 2)]
+    while steps[-1] // 2 >= LEAST_BOND:
+        steps.append(steps[-1] // 2)
+    return steps[::-1]
 
 
-def _solved(problem: DualProblem, guess: DualVector, bond: int, *, fresh: bool) -> DualVector:
+def _solved(problem: DualProblem, guess: DualVector, bond: int, *, fresh: bool) -> Relaxed:
     """Return the solution at one bond dimension; ``fresh``: growing from small bonds, as the guess is poor."""
     best = relax(problem, problem.enriched(guess, bond), bond, FIRST_STEP, ACCURACY)
     if fresh and best.residual > POOR:
@@ -248,7 +267,7 @@ def _solved(problem: DualProblem, guess: DualVector, bond: int, *, fresh: bool) 
             other = relax(problem, problem.enriched(found, b), b, restart_step(step), ACCURACY)
             found, step = other.y, other.step
         best = min(best, other, key=lambda r: r.residual)
-    return best.y
+    return best
 
 
 def _real_part(c: np.ndarray) -> np.ndarray:
@@ -262,12 +281,24 @@ def _folded(value: complex) -> complex:
 
 
 def _start(model: Lindbladian, seed: int) -> OpSum:
+    """Return densities and terms of the Hamiltonian with weights that vary slowly and at random."""
     rng = np.random.Generator(np.random.Philox(key=[seed % 2**64, 271]))
     total = OpSum()
     for site, space in enumerate(model.lattice.spaces):
-        if "N" not in space.operators:
-            raise NotSupportedError(
-                "Slow modes as matrix products start from densities, but a site has no number operator.", field="method"
-            )
-        total = total + float(rng.uniform(0.5, 1.5) * math.cos(2.0 * site / max(model.L, 1) + 0.3)) * op("N", site)
+        weight = float(rng.uniform(0.5, 1.5) * math.cos(2.0 * site / max(model.L, 1) + 0.3))
+        if "N" in space.operators:
+            total = total + weight * op("N", site)
+    terms: dict[frozenset[int], OpSum] = defaultdict(OpSum)
+    for key, c in model.hamiltonian:
+        support = frozenset(s for _, s in key)
+        terms[support] = terms[support] + OpSum({key: c})
+    largest = max((abs(c) for _, c in model.hamiltonian), default=1.0)
+    for term in terms.values():  # a term and its adjoint have one support
+        total = total + float(rng.uniform(0.5, 1.5)) / largest * term
+    if not total:
+        raise NotSupportedError(
+            "Slow modes as matrix products start from densities and energies, but the sites have no number operator "
+            "and there is no Hamiltonian.",
+            field="method",
+        )
     return total

@@ -40,7 +40,8 @@ class Spectrum:
         |L r - lambda r| / |r| in the Hilbert-Schmidt norm, shape (k,).
     conditions
         |l| |r|, the factor from a perturbation of L (or a residual) to the error of the eigenvalue; infinite where no
-        left operator could be found (close to an exceptional point).
+        left operator could be found (close to an exceptional point).  Of matrix products: estimated error over
+        residual.
     null_space
         Number of linearly independent stationary operators in the sectors searched: 1 in the whole space means that the
         steady state is unique.

@@ -80,7 +80,7 @@ def spectrum(
         (``{"parity": "even"}``): all sectors that have them.  ``"parity"`` is that of the change of the total number.
     tol
         Largest residual |L r - lambda r| / |r| accepted, relative to the largest modulus of an eigenvalue; default
-        1e-10.  Of ``"sweeps"``: relative change of the first eigenvalue accepted between two bond dimensions; 1e-3.
+        1e-10.  Of ``"sweeps"``: relative error of the first eigenvalue accepted; 1e-3.
     which
         ``"slowest"``: largest real part.  ``"nearest"``: smallest modulus, which ignores modes that oscillate fast but
         finds tiny rates in stiff problems by a sparse factorisation.
@@ -96,7 +96,7 @@ def spectrum(
         even parity only.  ``"hierarchy"``: the rates at which observables relax whose equations of motion close, at any
         size; ``sector`` then is None (bond current and profile), an observable, an operator sum or a list of these.
         ``"sweeps"``: matrix products, for long chains that are not quadratic: the eigenvalues nearest to zero of
-        adjoint modes that begin as densities, so of even parity and charge 0; no eigenoperators, and ``sector`` is
+        modes that begin as densities and energies, so of even parity and charge 0; no eigenoperators, and ``sector`` is
         None or ``{"parity": "even"}``.
         None: rapidities for unbounded modes, and for spin chains of more than nine sites that are
         quadratic and whose sectors asked for are even; otherwise blocks.
@@ -235,7 +235,8 @@ def gap(
 def _check_sweeps(sector: Any, max_bond: Any) -> None:
     if sector not in (None, {"parity": "even"}):
         raise InputError(
-            f"Argument `sector` = {sector!r}: method='sweeps' follows densities; it knows {{'parity': 'even'}} only.",
+            f"Argument `sector` = {sector!r}: method='sweeps' follows densities and energies; it knows "
+            "{'parity': 'even'} only.",
             field="sector",
         )
     whole = isinstance(max_bond, numbers.Integral) and not isinstance(max_bond, bool)

@@ -277,7 +277,7 @@ def judge(p: Progress, limits: Limits, rate: float) -> Verdict:
     target = RELAXED * max(limits.tol, p.parts["truncation"] or 0.0)
     if not trusted or rest is None or rest > target or exact:
         return Verdict("pass")
-    if not residual_falls(p, limits, rate):
+    if p.residuals and not residual_falls(p, limits, rate):  # at the first bond dimension there is nothing to compare
         return Verdict("failed", "the residual |L rho|/|rho| does not fall with the bond dimension")
     return Verdict("stalled")
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -51,12 +52,14 @@ CONDITION = 5.0
 # An inner solve need not be better than this, and is of no use above that.
 ACCURACY, USELESS = 1e-7, 0.6
 DEFAULT_BOND, LEAST_BOND = 32, 6
-# The evolution, and its most steps.  It ends when the decay rate changes little, after some decays,
-# unless the residual still falls by this factor from one interval to the next.
-MOST_STEPS = 40_000
+# The evolution: bond dimension of the first, most steps.  It ends when the decay rate changes little, after some
+# decays, unless the residual still falls by this factor from one interval to the next.
+EVOLUTION_BOND, MOST_STEPS = 16, 40_000
 STANDS_OUT, DECAYS, MOST_DECAYS, FALLS = 0.1, 2.5, 12.0, 0.7
 # A solve with a larger relative residual is tried once more from small bonds.
 POOR = 0.05
+# With a smaller relative error of one side a larger bond dimension comes first, and the other side after it.
+NEARLY = 0.1
 # Pairs with a smaller overlap tell nothing.
 SMALL_OVERLAP = 0.01
 # Weights of the change of a quotient with one of its two vectors, and with both, from one bond dimension to the next.
@@ -65,13 +68,25 @@ MIXED, BOTH = 10.0, 0.3
 PARTNER = 1e-6
 
 
+@dataclass(frozen=True)
+class _Pair:
+    """Eigenvectors v of L^T and w of L, and the bond dimensions at which they were found: one may be larger."""
+
+    v: Sample
+    w: Sample
+    smallest: int
+    largest: int
+
+
 class _Side:
     """The search for one slow eigenvector of L^T, or of L, at growing bond dimensions."""
 
     def __init__(
-        self, operator: MPO, flow: OperatorEvolution, start: DualVector, target: complex | None = None
+        self, operator: MPO, flow: OperatorEvolution, start: DualVector, least: int, target: complex | None = None
     ) -> None:
         self.operator, self.flow, self.target = operator, flow, target
+        self.least = least  # bond dimension of the first evolution
+        self.bond = self._evolved = 0  # bond dimensions of the last vectors, and of the last evolution
         self.shift = operator.typical_norm / math.sqrt(len(operator.tensors))
         self.space = Subspace(operator)
         self._add(start)
@@ -80,8 +95,9 @@ class _Side:
 
     def level(self, bond: int, tol: float) -> Sample:
         """Return the eigenvector of smallest residual found at one bond dimension."""
-        if not self._solves:
-            self._evolve(bond)
+        if not self._solves and bond > self._evolved:
+            self._evolved = max(bond, self.least)
+            self._evolve(self._evolved)
         best = self.sample()
         fresh, self._solves = not self._solves, False
         before, rest = math.inf, math.inf
@@ -100,6 +116,7 @@ class _Side:
             if change > 0.7 * before and found.residual > 0.9 * rest:
                 break
             before, rest = change, found.residual
+        self.bond = bond if self._solves else self._evolved
         return best
 
     def _add(self, v: DualVector) -> None:
@@ -176,20 +193,24 @@ def network_spectrum(model: Lindbladian, k: int, tol: float, seed: int, max_bond
     legs = [t.shape[1] for t in adjoint.tensors]
     train = operator_train(model.lattice, _start(model, seed), order)
     v = DualVector(tuple(t / n**0.25 for t, n in zip(train, legs, strict=True)), order)
-    left, right = _Side(adjoint, OperatorEvolution(model, adjoint=True), v), None
-    pairs: list[tuple[Sample, Sample]] = []
+    levels = _levels(max_bond or DEFAULT_BOND)
+    least = max([b for b in levels if b <= EVOLUTION_BOND], default=levels[0])
+    left, right = _Side(adjoint, OperatorEvolution(model, adjoint=True), v, least), None
+    pairs: list[_Pair] = []
     found = left.sample()
     value, error = found.value, math.inf
-    for bond in _levels(max_bond or DEFAULT_BOND):
+    for bond in levels:
         v_new = left.level(bond, tol)
         if CONDITION * v_new.residual < error:
             found, value, error = v_new, v_new.value, CONDITION * v_new.residual
-        if error > tol * abs(value):
+        nearly = error <= NEARLY * abs(value) and bond < levels[-1]  # one side may do
+        if error > tol * abs(value) and not nearly:
             if right is None:
                 start = left.space.combination(_real_part(left.sample().coefficients), bond)
-                right = _Side(forward, OperatorEvolution(model, adjoint=False), start)
+                right = _Side(forward, OperatorEvolution(model, adjoint=False), start, least)
             right.target = v_new.value
-            pairs.append((v_new, right.level(bond, tol)))
+            w_new = right.level(bond, tol)
+            pairs.append(_Pair(v_new, w_new, min(left.bond, right.bond), max(left.bond, right.bond)))
             theta, estimate = _two_sided(adjoint, pairs)
             if estimate < error:
                 found, value, error = v_new, theta, estimate
@@ -198,20 +219,21 @@ def network_spectrum(model: Lindbladian, k: int, tol: float, seed: int, max_bond
     return _spectrum(left, found, value, k, error, tol)
 
 
-def _two_sided(adjoint: MPO, pairs: list[tuple[Sample, Sample]]) -> tuple[complex, float]:
+def _two_sided(adjoint: MPO, pairs: list[_Pair]) -> tuple[complex, float]:
     """Return the two-sided quotient of the last pair (v, w) and an estimate of its error.
 
     Theta - lambda = (dw| (L^T - lambda) dv) / (w|v).  One estimate is the product of both residuals over |lambda| and
     the overlap, as if both errors were slow; it is far too large where they are cut Schmidt vectors: L is large there.
-    The other are the differences to the quotients with the v and w of the bond dimension before.
+    The other are the differences to the quotients with the v and w of half the bond dimension.
     """
-    v, w = pairs[-1]
+    v, w = pairs[-1].v, pairs[-1].w
     theta, overlap = quotient(adjoint, v, w)
     if overlap < SMALL_OVERLAP:
         return theta, math.inf
     error = v.residual * w.residual / (max(abs(theta), 1e-300) * overlap)
-    if len(pairs) > 1:
-        before, other = pairs[-2]
+    smaller = [pair for pair in pairs if pair.largest <= 0.6 * pairs[-1].smallest]
+    if smaller:
+        before, other = smaller[-1].v, smaller[-1].w
         both, *mixed = (
             abs(_folded(quotient(adjoint, a, b)[0]) - _folded(theta))
             for a, b in ((before, other), (before, w), (v, other))

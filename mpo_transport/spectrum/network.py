@@ -197,12 +197,18 @@ def network_spectrum(model: Lindbladian, k: int, tol: float, seed: int, max_bond
     least = max([b for b in levels if b <= EVOLUTION_BOND], default=levels[0])
     left, right = _Side(adjoint, OperatorEvolution(model, adjoint=True), v, least), None
     pairs: list[_Pair] = []
+    before: tuple[int, Sample] | None = None
     found = left.sample()
     value, error = found.value, math.inf
     for bond in levels:
         v_new = left.level(bond, tol)
         if CONDITION * v_new.residual < error:
             found, value, error = v_new, v_new.value, CONDITION * v_new.residual
+        if before is not None and before[0] <= 0.6 * left.bond:
+            estimate = _one_sided(before[1], v_new)
+            if estimate < error:
+                found, value, error = v_new, v_new.value, estimate
+        before = left.bond, v_new
         nearly = error <= NEARLY * abs(value) and bond < levels[-1]  # one side may do
         if error > tol * abs(value) and not nearly:
             if right is None:
@@ -217,6 +223,18 @@ def network_spectrum(model: Lindbladian, k: int, tol: float, seed: int, max_bond
         if error <= tol * abs(value):
             break
     return _spectrum(left, found, value, k, error, tol)
+
+
+def _one_sided(before: Sample, now: Sample) -> float:
+    """Return an estimate of the error of an eigenvalue from those of two bond dimensions, infinite if it cannot tell.
+
+    Quotients of v alone change by the difference of their errors, which are taken to fall like the residuals.
+    """
+    fallen = now.residual / max(before.residual, 1e-300)
+    if fallen >= 1 or CONDITION * now.residual > NEARLY * abs(now.value):
+        return math.inf
+    change = abs(_folded(now.value) - _folded(before.value))
+    return MIXED * change / (1 - fallen) + now.residual**2 / abs(now.value)
 
 
 def _two_sided(adjoint: MPO, pairs: list[_Pair]) -> tuple[complex, float]:

@@ -26,6 +26,8 @@ __all__ = ["UNSETTLED", "Ritz", "Sample", "Subspace", "quotient"]
 SUBSPACE = 5
 # Relative size of directions of the subspace that count.
 DIRECTIONS = 1e-9
+# Relative error of the scalar products of which residuals are differences.
+ROUNDING = 1e-14
 # With a larger relative residual a Ritz vector is not yet better than the last vector.
 UNSETTLED = 0.5
 
@@ -75,7 +77,8 @@ class Subspace:
             size = np.vdot(c, self.gram @ c).real
             cross = np.vdot(c, self.middle @ c)
             rest = np.vdot(c, self.square @ c).real - 2 * (np.conj(value) * cross).real + abs(value) ** 2 * size
-            residuals.append(math.sqrt(max(rest, 0.0) / size))
+            rounding = ROUNDING * float(np.abs(c) @ np.abs(self.square) @ np.abs(c))
+            residuals.append(math.sqrt((max(rest, 0.0) + rounding) / size))
         found = np.array(residuals)
         # what is no eigenvector at all comes last: its value is an accident
         order = np.lexsort((np.abs(values), found > np.maximum(UNSETTLED * np.abs(values), 3 * found.min())))

@@ -124,6 +124,11 @@ class Evolution:
         truncations = max(bonds, 1) * len(self.plan.passes_per_step(self.order)) * max(self.horizon / step, 1.0)
         return min((TRUNCATION_SHARE * self.tol) ** 2 / truncations, LARGEST_CUTOFF)
 
+    def _excess(self, weights: np.ndarray, step: float, steps: int) -> float:
+        """Return the weight discarded because of the largest bond dimension, beyond what the cutoff may discard."""
+        granted = self._cutoff(step, len(weights)) * len(self.plan.passes(step, self.order, steps)) * len(weights)
+        return max(float(weights.sum()) - granted, 0.0)
+
     def _step_length(
         self, state: MPOState, guess: float | None, remaining: float, horizon: float
     ) -> tuple[float, float]:
@@ -136,10 +141,11 @@ class Evolution:
         allowed = STEP_SHARE * self.tol / horizon
         for _ in range(12):
             h = min(step, remaining)
-            one, _ = self._evolve(state, h, 1)
-            two, _ = self._evolve(state, h / 2, 2)
+            one, first = self._evolve(state, h, 1)
+            two, second = self._evolve(state, h / 2, 2)
             error = difference(profile(one), profile(two)) * 2**self.order / (2**self.order - 1) / h
-            if error <= allowed:
+            cut = self._excess(first, h, 1) + self._excess(second, h / 2, 2)
+            if error <= max(allowed, math.sqrt(cut) / h):  # a shorter step would cut more often, and not be better
                 return step, error
             factor = 0.9 * (allowed / error) ** (1 / self.order) if math.isfinite(error) else 0.25
             step = h * min(max(factor, 0.2), 0.9)

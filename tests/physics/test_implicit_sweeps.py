@@ -192,6 +192,17 @@ def test_longer_rings(L):
     assert error <= result.certificate.error_estimate + uncertainty
 
 
+def test_lengths_at_which_the_first_metric_diverges():
+    """In the metric that serves up to 80 and from 200 sites on, the first passes over 120 sites lead to nonsense."""
+    values = {}
+    for L in (40, 120):
+        model = models.persistent_current(L=L, alpha=2.0, delta=1.0, mu=1.0, periodic=False)
+        result = mt.steady_state(model, ImplicitSweeps(), tol=1e-3)
+        current, claimed = result.expect(obs.current(model, "eta"), error=True)
+        values[L] = np.array([current[0], current[L // 2 - 1]]), claimed.max()
+    assert (np.abs(values[40][0] - values[120][0]) <= values[40][1] + values[120][1]).all()
+
+
 @pytest.mark.slow
 def test_a_hundred_sites():
     model = models.persistent_current(L=100, alpha=2.0, delta=1.0, periodic=False)

@@ -33,6 +33,7 @@ from .sweeps import (
     Sweeper,
     embed,
     first_scale,
+    larger_scale,
     release,
     resume_frames,
     scaled_operator,
@@ -255,7 +256,7 @@ class Engine:
         return self._embedded(state, wish)
 
     def _restarted(self, iterate: Iterate, p: Progress) -> tuple[Iterate, Diagnostics]:
-        """Nonsense came out: begin anew with small bonds and tau, or give up."""
+        """Nonsense came out: begin anew with small bonds and tau in a metric that weighs short strings more, or give up."""
         p.passes += 1
         if p.passes >= 2 * min(self.limits.max_sweeps, 40):
             p.failure = "the sweeps diverge"
@@ -263,8 +264,9 @@ class Engine:
             return out, Diagnostics(Status.NOT_CONVERGED, {}, p.failure)
         state = MPOState.mixed(self.model.lattice, self.mpo.order)
         legs = [t.shape[1] for t in state.tensors]
-        bond = min(p.bond, SMALL_BOND)
-        fresh = Progress(bond, first_scale(legs), max(p.tau / 100, FIRST_TAU / self.rate), passes=p.passes)
+        bond = min(SMALL_BOND, self.limits.max_bond, self.limits.exact_bond)
+        tau, restarts = max(p.tau / 100, FIRST_TAU / self.rate), p.restarts + 1
+        fresh = Progress(bond, larger_scale(first_scale(legs), restarts), tau, passes=p.passes, restarts=restarts)
         state, sectors = self._embedded(state, fresh.scale)
         arrays = {"profile": profile(state), "discarded weight": np.zeros(len(legs) - 1), "sectors": sectors}
         out = Iterate(state, iterate.step, {"implicit": fresh.to_json()}, arrays)

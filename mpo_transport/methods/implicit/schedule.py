@@ -98,6 +98,7 @@ class Progress:
     position: int = 0
     right: bool = True
     passes: int = 0
+    restarts: int = 0
     changes: list[float] = field(default_factory=list)
     drifts: list[float] = field(default_factory=list)
     weight: float = 0.0

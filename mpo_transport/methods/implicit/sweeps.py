@@ -212,6 +212,11 @@ def first_scale(legs: Sequence[int]) -> float:
     return max(FIRST_SCALE, safe_scale(legs))
 
 
+def larger_scale(scale: float, steps: int) -> float:
+    """Return the metric so many steps above ``scale``."""
+    return SCALES[min(SCALES.index(scale) + steps, len(SCALES) - 1)]
+
+
 @dataclass(frozen=True)
 class Settings:
     """How bonds are solved and cut: x <- (1 - tau L)^-1 x, at most ``products`` products to |r| <= rtol |r_0|."""

@@ -256,7 +256,7 @@ class Engine:
         return self._embedded(state, wish)
 
     def _restarted(self, iterate: Iterate, p: Progress) -> tuple[Iterate, Diagnostics]:
-        """Nonsense came out: begin anew with small bonds and tau in a metric that weighs short strings more, or give up."""
+        """Nonsense came out: begin anew with small bonds and tau, short strings weighing more, or give up."""
         p.passes += 1
         if p.passes >= 2 * min(self.limits.max_sweeps, 40):
             p.failure = "the sweeps diverge"

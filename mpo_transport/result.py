@@ -379,10 +379,11 @@ class Result:
                 jackknife = getattr(self.state, "jackknife_error")  # noqa: B009
                 return np.asarray(2 * jackknife(lambda state: self._evaluate(observable, state)))[()]
             return np.reshape(2 * standard_error(operators), np.shape(value))[()]
-        scale = float(getattr(observable, "norm", 1.0))
+        scale, estimate = float(getattr(observable, "norm", 1.0)), self.certificate.error_estimate
+        if estimate is None:  # companions of a run that ended early know some causes of error only
+            return np.full(np.shape(value), math.nan)[()]
         if not self.companions:
-            estimate = self.certificate.error_estimate
-            return np.full(np.shape(value), math.nan if estimate is None else estimate * scale)[()]
+            return np.full(np.shape(value), estimate * scale)[()]
         total = np.zeros(np.shape(value))
         for state, weight in self.companions.values():
             difference = np.abs(np.asarray(value) - np.asarray(self._evaluate(observable, state)))

@@ -108,6 +108,23 @@ def test_random_parameters_against_exact_diagonalisation(seed):
         assert error <= result.certificate.error_estimate <= 1e-5
 
 
+def test_a_maximally_driven_chain_whose_first_passes_are_nonsense():
+    """Passes that change an expectation value by more than 2 are repeated before the bond dimension grows."""
+    system = systems._xxz_maximal(6, 0.5, 1.0)
+    result = mt.steady_state(system.build(), ImplicitSweeps(max_bond=48), tol=1e-6)
+    current = obs.current(result.model)
+    value, claimed = result.expect(current, error=True)
+    assert np.abs(value - system.answers[0].value).max() <= claimed.max() <= 1e-6 * current.norm
+
+
+def test_nonsense_has_no_error_bar():
+    model = models.boundary_driven_xxz(16, 0.5, eps=1.0)
+    result = mt.steady_state(model, ImplicitSweeps(max_bond=12, max_sweeps=4), tol=1e-6, on_failure="return")
+    assert not result.converged and result.certificate.error_estimate is None
+    for observable in (obs.current(model), obs.profile(model, "Z")):
+        assert np.isnan(result.expect(observable, error=True)[1]).all()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("L", [8, 12])
 def test_longer_maximally_driven_chains(L):

@@ -4,11 +4,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from local_problems import LocalGenerator, left_environments, right_environments
 
 from mpo_transport import Chain, InputError, SpinHalf, models
 from mpo_transport.methods.implicit import blocks
-from mpo_transport.methods.implicit.environments import left_environments, right_environments
-from mpo_transport.methods.implicit.local import Kronecker, LocalGenerator, dense_solve, gmres
+from mpo_transport.methods.implicit.local import Kronecker, gmres, lu_solve
 from mpo_transport.methods.implicit.method import ImplicitSweeps
 from mpo_transport.methods.implicit.schedule import (
     Limits,
@@ -123,12 +123,12 @@ def test_gmres_solves_and_tells_the_true_residual():
     assert gmres(lambda x: x, lambda r: r, 0 * rhs, 1e-3, 5).products == 0
 
 
-def test_dense_solve_agrees_with_the_definition():
+def test_lu_solve_agrees_with_the_definition():
     operator = lindbladian_mpo(MODEL).tensors
     tensors, _ = embed(random_state().tensors, 1.0, UNGRADED)
     local = LocalGenerator(np.ones((1, 1, 1)), operator[0], operator[1], right_environments(tensors, operator, 1)[-1])
     rhs = RNG.standard_normal((local.m, local.k))
-    found = dense_solve(local, 0.2, rhs)
+    found = lu_solve(local.dense(), 0.2, rhs)
     assert found.ratio < 1e-12
     assert np.abs(local(found.correction) - 0.2 * found.correction - rhs).max() < 1e-11
 

@@ -17,50 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg.lapack import dgees, dtrsyl
 
-__all__ = ["DENSE", "Kronecker", "LocalGenerator", "Schur", "Solve", "dense_solve", "gmres", "lu_solve"]
+__all__ = ["DENSE", "Kronecker", "Schur", "Solve", "gmres", "lu_solve"]
 
 # Local problems up to this many unknowns are solved by LU decomposition.
 DENSE = 300
 
 Map = Callable[[np.ndarray], np.ndarray]
-
-
-class LocalGenerator:
-    """The generator projected on the two sites at a bond.
-
-    Parameters
-    ----------
-    left, right
-        Environments (out, w, in) of the blocks beside the two sites.
-    w_left, w_right
-        Operator tensors (w, out, in, w') of the two sites.
-    """
-
-    def __init__(self, left: np.ndarray, w_left: np.ndarray, w_right: np.ndarray, right: np.ndarray) -> None:
-        a = np.tensordot(left, w_left, axes=(1, 0))  # l l' o i v
-        b = np.tensordot(w_right, right, axes=(3, 1))  # v o i r r'
-        self.m, self.k, self.terms = a.shape[0] * a.shape[2], b.shape[1] * b.shape[3], a.shape[4]
-        # both as single matrices: two products per application
-        self._a = np.ascontiguousarray(a.transpose(0, 2, 4, 1, 3)).reshape(self.m * self.terms, self.m)
-        self._b = np.ascontiguousarray(b.transpose(0, 2, 4, 1, 3)).reshape(self.terms * self.k, self.k)
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Return L x for x of shape (m, k)."""
-        return (self._a @ x).reshape(self.m, self.terms * self.k) @ self._b
-
-    def dense(self) -> np.ndarray:
-        """Return L as a matrix on the flattened x, shape (m k, m k)."""
-        a, b = self._a.reshape(self.m, self.terms, self.m), self._b.reshape(self.terms, self.k, self.k)
-        size = self.m * self.k
-        return np.tensordot(a, b, axes=(1, 0)).transpose(0, 3, 1, 2).reshape(size, size)
-
-    def kronecker(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return (A, B) such that A x + x B is closest to L x in the Frobenius norm of the maps."""
-        a, b = self._a.reshape(self.m, self.terms, self.m), self._b.reshape(self.terms, self.k, self.k)
-        trace_a, trace_b = np.trace(a, axis1=0, axis2=2) / self.m, np.trace(b, axis1=1, axis2=2) / self.k
-        mean = float(trace_a @ trace_b)
-        left = np.tensordot(a, trace_b, axes=(1, 0)) - 0.5 * mean * np.eye(self.m)
-        return left, np.tensordot(trace_a, b, axes=(0, 0)) - 0.5 * mean * np.eye(self.k)
 
 
 class Schur:
@@ -121,11 +83,6 @@ class Solve:
     correction: np.ndarray
     products: int
     ratio: float
-
-
-def dense_solve(generator: LocalGenerator, shift: float, rhs: np.ndarray) -> Solve:
-    """Solve (L - shift) x = rhs by LU decomposition; x = 0 with ratio 1 where the matrix is singular."""
-    return lu_solve(generator.dense(), shift, rhs)
 
 
 def lu_solve(matrix: np.ndarray, shift: float, rhs: np.ndarray) -> Solve:

@@ -43,6 +43,8 @@ SECOND_BOND, THIRD_BOND = 8, 12
 # What truncation does is of the order of the root of the discarded weight: changes above UNSETTLED times that, or above
 # LARGE, are of the passes.
 UNSETTLED, LARGE = 10.0, 0.1
+# Expectation values of operators of norm 1 cannot change by more: larger bonds would inherit nonsense, passes cure it.
+IMPOSSIBLE, LONGEST_STAY = 2.0, 8
 # A second pass that brings the changes below this share shows that one pass is nearly enough.
 QUICK = 0.1
 # Another pass helps, near the tolerance or while unsettled, if the last one brought the changes below this share.
@@ -265,18 +267,20 @@ def judge(p: Progress, limits: Limits, rate: float) -> Verdict:
         return Verdict("converged")
     if p.passes >= 2 * limits.max_sweeps:
         return Verdict("failed", "the sweeps allowed were used up")
+    if can_grow and p.change > IMPOSSIBLE and len(p.changes) < LONGEST_STAY:
+        return Verdict("pass")
     if can_grow and (is_preliminary(p.bond, limits) or hopeless(p, limits.tol)):
         return Verdict("grow")
     if len(p.changes) < 2:
         return Verdict("pass")
+    fall = p.changes[-1] / p.changes[-2] if p.changes[-2] > 0 else 1.0
     if can_grow:
-        fall = p.changes[-1] / p.changes[-2] if p.changes[-2] > 0 else 1.0
         near = error is None or error <= NEAR * limits.tol
         return Verdict("pass" if fall <= CREEPING and (near or p.unsettled) else "grow")
     if p.since_best >= PATIENCE:
         return Verdict("failed", "the sweeps wander: the projected generator has small eigenvalues of its own")
     target = RELAXED * max(limits.tol, p.parts["truncation"] or 0.0)
-    if not trusted or rest is None or rest > target or exact:
+    if not trusted or rest is None or rest > target or exact or fall <= CREEPING:  # truncation does not decay
         return Verdict("pass")
     if p.residuals and not residual_falls(p, limits, rate):  # at the first bond dimension there is nothing to compare
         return Verdict("failed", "the residual |L rho|/|rho| does not fall with the bond dimension")

@@ -62,13 +62,15 @@ class Diagnostics:
     """What one ``advance`` has to say.
 
     ``status`` is None while the method wants to go on; ``measures`` are the numbers recorded in the history;
-    ``message`` is one line for the progress display; ``fraction`` a guess of the part done (0..1) or None.
+    ``message`` is one line for the progress display; ``fraction`` a guess of the part done (0..1) or None; ``earlier``
+    are the numbers of steps before the last one, if several were made, each with its ``"step"``.
     """
 
     status: Status | None = None
     measures: Mapping[str, float | None] = field(default_factory=dict)
     message: str = ""
     fraction: float | None = None
+    earlier: tuple[Mapping[str, float | None], ...] = ()
 
     @property
     def done(self) -> bool:

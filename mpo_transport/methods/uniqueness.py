@@ -139,16 +139,18 @@ def _kernel(terms: Mapping[Sites, np.ndarray], legs: int, length: int) -> int | 
 
 def _total(terms: Mapping[Sites, np.ndarray], legs: int, length: int) -> sp.csr_array:
     """Return the sum of generators on pairs of sites i < j."""
-    total = sp.csr_array((legs**length, legs**length))
+    size = legs**length
+    rows, columns, values = [], [], []
+    numbers = np.arange(size).reshape((legs,) * length)
     for (i, j), h in terms.items():
         kept = np.where(np.abs(h) > EQUAL * np.abs(h).max(), h, 0.0)
-        blocks = kept.reshape((legs,) * 4).transpose(0, 2, 1, 3)  # [out_i, in_i, out_j, in_j]
-        between = sp.eye_array(legs ** (j - i - 1))
-        inner = sp.block_array(
-            [[sp.kron(between, sp.csr_array(blocks[a, b])) for b in range(legs)] for a in range(legs)]
-        )
-        total = total + sp.kron(
-            sp.kron(sp.eye_array(legs**i), inner), sp.eye_array(legs ** (length - 1 - j)), format="csr"
-        )
+        out, into = np.nonzero(kept)
+        # row ab: the numbers of all strings with a at i and b at j
+        pairs = np.moveaxis(numbers, (i, j), (0, 1)).reshape(legs * legs, -1)
+        rows.append(pairs[out].ravel())
+        columns.append(pairs[into].ravel())
+        values.append(np.repeat(kept[out, into], pairs.shape[1]))
+    where = np.concatenate(rows), np.concatenate(columns)
+    total = sp.csr_array(sp.coo_array((np.concatenate(values), where), shape=(size, size)))
     total.eliminate_zeros()
     return total

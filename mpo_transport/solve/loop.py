@@ -134,7 +134,8 @@ class Session:
         self.run.iterate, self.run.state = iterate, iterate.state
         self.run.cost = self.cost(iterate.step)
         record = {"step": float(iterate.step), "wall_seconds": self.run.cost.wall_seconds}
-        self.run.history.append(record | dict(diagnostics.measures))
+        for measures in (*diagnostics.earlier, diagnostics.measures):
+            self.run.history.append(record | dict(measures))
         self._progress.update(iterate.step, diagnostics)
         return iterate, diagnostics
 

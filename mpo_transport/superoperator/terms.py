@@ -59,23 +59,50 @@ def product_terms(model: Lindbladian) -> list[ProductTerm]:
     if _latest_terms and _latest_terms[0][0]() is model:
         return list(_latest_terms[0][1])
     out: list[ProductTerm] = []
+    known: dict[Any, list[ProductTerm]] = {}  # terms of equal operators on other sites
     for key, c in model.hamiltonian:
         if key:
-            out += [ProductTerm(-1j * c, key, ()), ProductTerm(1j * c, (), key)]
+            _place(out, OpSum({key: c}), None, known)
     for jump in model.jumps:
-        if jump.rate == 0:
-            continue
-        pieces = [(OpSum({k: 1.0}), c) for k, c in jump.operator]
-        adjoints = [_only(p.dag) for p, _ in pieces]
-        for pa, ca in pieces:
-            for b, (_, cb) in enumerate(pieces):
-                weight = jump.rate * ca * np.conj(cb)
-                left = _only(pa)
-                out.append(ProductTerm(weight, left, adjoints[b]))
-                inner = tuple(sorted(adjoints[b] + left, key=lambda f: f[1]))  # P_b^dag P_a
-                out += [ProductTerm(-weight / 2, inner, ()), ProductTerm(-weight / 2, (), inner)]
+        if jump.rate != 0:
+            _place(out, jump.operator, jump.rate, known)
     _latest_terms[:] = [(weakref.ref(model), out)] if len(out) <= _FEW else []
     return list(out)
+
+
+def _place(out: list[ProductTerm], operator: OpSum, rate: float | None, known: dict[Any, list[ProductTerm]]) -> None:
+    """Append the terms of a part of H (no rate) or of a jump; of equal operators only the first is multiplied out."""
+    sites = sorted({s for key, _ in operator for _, s in key})
+    place = {s: k for k, s in enumerate(sites)}
+    form = rate, tuple([(tuple([(name, place[s]) for name, s in key]), c) for key, c in operator])
+    if form not in known:
+        pattern = operator.shifted(place.__getitem__)
+        known[form] = _energy_terms(pattern) if rate is None else _jump_terms(pattern, rate)
+    for term in known[form]:
+        left = tuple([(name, sites[k]) for name, k in term.left])
+        right = tuple([(name, sites[k]) for name, k in term.right])
+        placed = ProductTerm(term.coefficient, left, right)
+        # what does not depend on the place, or follows from it, is not looked for again
+        vars(placed).update(sites=tuple([sites[k] for k in term.sites]), relative=term.relative)
+        out.append(placed)
+
+
+def _energy_terms(part: OpSum) -> list[ProductTerm]:
+    return [term for key, c in part for term in (ProductTerm(-1j * c, key, ()), ProductTerm(1j * c, (), key))]
+
+
+def _jump_terms(operator: OpSum, rate: float) -> list[ProductTerm]:
+    out: list[ProductTerm] = []
+    pieces = [(OpSum({k: 1.0}), c) for k, c in operator]
+    adjoints = [_only(p.dag) for p, _ in pieces]
+    for pa, ca in pieces:
+        for b, (_, cb) in enumerate(pieces):
+            weight = rate * ca * np.conj(cb)
+            left = _only(pa)
+            out.append(ProductTerm(weight, left, adjoints[b]))
+            inner = tuple(sorted(adjoints[b] + left, key=lambda f: f[1]))  # P_b^dag P_a
+            out += [ProductTerm(-weight / 2, inner, ()), ProductTerm(-weight / 2, (), inner)]
+    return out
 
 
 def _only(operator: OpSum) -> Key:
@@ -112,10 +139,10 @@ def local_generators(model: Lindbladian) -> dict[Sites, np.ndarray]:
     for term in product_terms(model):
         if term.sites:
             grouped[term.sites].append(term)
-    alike: dict[Any, np.ndarray] = {}  # equal terms on equal spaces are summed once
+    alike: dict[Any, np.ndarray] = {}  # equal terms, which share their form, on equal spaces are summed once
     out = {}
     for sites, terms in sorted(grouped.items()):
-        key = tuple(id(spaces[s]) for s in sites), tuple(relative_term(term, sites) for term in terms)
+        key = tuple([id(spaces[s]) for s in sites]), tuple([id(term.relative) for term in terms])
         if key not in alike:
             alike[key] = _assemble(spaces, sites, terms, cache)
             alike[key].setflags(write=False)

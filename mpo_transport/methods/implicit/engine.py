@@ -104,43 +104,72 @@ class Engine:
     # -- one piece of work --------------------------------------------------------------------------------------------
 
     def advance(self, iterate: Iterate) -> tuple[Iterate, Diagnostics]:
-        """Do a pass, or part of one; at its end judge."""
-        p = Progress.from_json(iterate.scalars["implicit"])
+        """Do passes, or part of one, worth :data:`CHUNK` operations; judge at the end of each."""
+        earlier: list[Mapping[str, float | None]] = []
+        sweeper, work = None, 0.0
+        while True:
+            p = Progress.from_json(iterate.scalars["implicit"])
+            iterate = self._begun(iterate, p)
+            if sweeper is None:
+                sweeper = self._sweeper(iterate, p)
+            sweeper.account(iterate.arrays["discarded weight"])
+            ended, done = self._piece(sweeper, p, CHUNK - work)
+            work += done
+            if not all(np.isfinite(t).all() for t in sweeper.tensors):
+                return iterate, Diagnostics(Status.NOT_FINITE, {}, "numbers overflowed", earlier=tuple(earlier))
+            iterate = self._taken(iterate, sweeper, p)
+            if not ended:
+                return iterate, Diagnostics(None, {}, self._message(p), None, tuple(earlier))
+            moved = iterate.state
+            iterate, found = self._judge(iterate, p)
+            if found.done or work >= CHUNK:
+                return iterate, dataclasses.replace(found, earlier=tuple(earlier))
+            earlier.append({"step": float(iterate.step), **found.measures})
+            if iterate.state is not moved:  # begun anew, or in frames of another metric
+                sweeper = None
+
+    @staticmethod
+    def _begun(iterate: Iterate, p: Progress) -> Iterate:
+        """Keep where a pass starts, if one starts here, and begin its bookkeeping."""
         state = iterate.state
         assert isinstance(state, MPOState)
-        arrays, companions = dict(iterate.arrays), dict(iterate.companions)
-        if p.position == (0 if p.right else len(state.tensors) - 2):  # a new pass: keep where it started
-            companions["relaxation"] = (state, 0.0)
-            arrays["discarded weight"] = np.zeros(len(state.tensors) - 1)
-            p.worst, p.products = 0.0, 0
-        sweeper, ended = self._piece(state, p, arrays)
-        arrays["discarded weight"], arrays["sectors"] = sweeper.weights, _table(sweeper.bonds)
-        p.worst, p.products = max(p.worst, sweeper.worst), p.products + sweeper.products
-        if not all(np.isfinite(t).all() for t in sweeper.tensors):
-            return iterate, Diagnostics(Status.NOT_FINITE, {}, "numbers overflowed")
-        moved = self._state(sweeper.tensors, p.scale)
-        out = Iterate(moved, iterate.step + 1, {"implicit": p.to_json()}, arrays, companions)
-        if not ended:
-            return out, Diagnostics(None, {}, self._message(p), None)
-        return self._judge(out, p)
+        if p.position != (0 if p.right else len(state.tensors) - 2):
+            return iterate
+        p.worst, p.products = 0.0, 0
+        arrays = {**iterate.arrays, "discarded weight": np.zeros(len(state.tensors) - 1)}
+        return dataclasses.replace(
+            iterate, arrays=arrays, companions={**iterate.companions, "relaxation": (state, 0.0)}
+        )
 
-    def _piece(self, state: MPOState, p: Progress, arrays: dict[str, np.ndarray]) -> tuple[Sweeper, bool]:
+    def _taken(self, iterate: Iterate, sweeper: Sweeper, p: Progress) -> Iterate:
+        """Return the iterate that a sweeper has come to."""
+        p.worst, p.products = max(p.worst, sweeper.worst), p.products + sweeper.products
+        arrays = {**iterate.arrays, "discarded weight": sweeper.weights, "sectors": _table(sweeper.bonds)}
+        state = self._state(sweeper.tensors, p.scale)
+        return Iterate(state, iterate.step + 1, {"implicit": p.to_json()}, arrays, dict(iterate.companions))
+
+    def _sweeper(self, iterate: Iterate, p: Progress) -> Sweeper:
+        state = iterate.state
+        assert isinstance(state, MPOState)
         tensors = resume_frames(state.tensors, p.scale, self.operator)
-        bonds = [Legs(tuple(int(x) for x in row)) for row in arrays["sectors"]]
+        bonds = [Legs(tuple(int(x) for x in row)) for row in iterate.arrays["sectors"]]
         centre = p.position if p.right else p.position + 1
-        sweeper = Sweeper(self._operator(p.scale), tensors, bonds, centre, self.rate, arrays["discarded weight"].copy())
+        return Sweeper(self._operator(p.scale), tensors, bonds, centre, self.rate, np.zeros(len(tensors) - 1))
+
+    def _piece(self, sweeper: Sweeper, p: Progress, budget: float) -> tuple[bool, float]:
+        """Go on with a pass until its end, or until the work exceeds the budget; return whether it ended, the work."""
         how = Settings(p.tau, p.bond, self._cut(p), self.rtol, self.products)
-        end, done = len(tensors) - 2 if p.right else 0, 0.0
+        end, done = len(sweeper.tensors) - 2 if p.right else 0, 0.0
         while True:
             before = sweeper.products
             sweeper.update(p.position, how, right=p.right)
             done += sweeper.flops(p.position, sweeper.products - before)
             if p.position == end:
                 p.right = not p.right  # and back from the same bond
-                return sweeper, True
+                return True, done
             p.position += 1 if p.right else -1
-            if done >= CHUNK:
-                return sweeper, False
+            if done >= budget:
+                return False, done
 
     def _operator(self, scale: float) -> GradedOperator:
         if scale not in self._scaled:

@@ -264,6 +264,10 @@ class Sweeper:
     def _site(self, p: int) -> Legs:
         return self.operator.locals[p]
 
+    def account(self, weights: np.ndarray) -> None:
+        """Begin the bookkeeping anew, with these discarded weights."""
+        self.weights, self.worst, self.products = weights.copy(), 0.0, 0
+
     # both sides of a bond are used twice, on the way there and back
 
     def _left_half(self, p: int) -> Half:

@@ -34,7 +34,7 @@ IDENTITY: Label = ((), ())
 
 # Below this fraction of |L|^2, a norm from scalar products may be off by more than a percent: rounding changes its
 # square by up to 5e-17 of |L|^2.
-SQUARE_FLOOR = 4e-15
+SQUARE_FLOOR = 2e-15
 # Bond dimension of L x up to which orthogonal transformations cost hardly more than scalar products.
 SMALL_IMAGE = 40
 

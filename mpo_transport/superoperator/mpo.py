@@ -32,9 +32,8 @@ __all__ = ["MPO", "lindbladian_mpo", "operator_train", "superoperator_mpo"]
 Label = tuple[Key, Key]
 IDENTITY: Label = ((), ())
 
-# Below this fraction of |L|^2, a norm from scalar products may be off by more than a percent: rounding changes its
-# square by up to 5e-17 of |L|^2.
-SQUARE_FLOOR = 2e-15
+# Rounding errors of the square of a norm obtained from scalar products, at most, in units of |L|^2.
+SQUARE_ROUNDING = 5e-17
 # Bond dimension of L x up to which orthogonal transformations cost hardly more than scalar products.
 SMALL_IMAGE = 40
 
@@ -121,8 +120,8 @@ class MPO:
             log += first + second
         return float(env[0, 0, 0] * np.exp(log))
 
-    def residual(self, x: HasTensors, method: str = "auto") -> float:
-        """Return |L x| / |x| in the Hilbert-Schmidt norm (unit: rate); exact, no truncation.
+    def residual(self, x: HasTensors, method: str = "auto", *, accuracy: float = 2.5e-4) -> float:
+        """Return |L x| / |x| in the Hilbert-Schmidt norm (unit: rate); nothing is truncated.
 
         Parameters
         ----------
@@ -131,8 +130,10 @@ class MPO:
         method
             ``"qr"``: orthogonal transformations of L x, accurate down to its rounding errors (about 1e-15 |L|), cost of
             order (w chi)^3 d^2 per site.  ``"square"``: from the scalar product (L x | L x), of order w chi^3 d^2, but
-            nothing below about 1e-7 |L| can be seen.  ``"auto"``: the second where w chi is large, and the first
-            elsewhere and where the second would be blind.
+            nothing below about 1e-8 |L| can be seen.  ``"auto"``: the second where w chi is large, and the first
+            elsewhere and where rounding would change the second by more than ``accuracy``.
+        accuracy
+            Relative accuracy of ``"auto"``, > 0.
 
         Raises
         ------
@@ -149,7 +150,8 @@ class MPO:
         if method == "square" or (method == "auto" and image > SMALL_IMAGE):
             square = self._log_square(x)
             value = np.exp(square / 2 - log_norm)
-            if method == "square" or value**2 > SQUARE_FLOOR * self.typical_norm**2 * len(self.tensors):
+            rounding = SQUARE_ROUNDING * self.typical_norm**2 * len(self.tensors)
+            if method == "square" or rounding < 2 * accuracy * value**2:
                 return float(value)
         return float(np.exp(self._log_norm_of_image(x) - log_norm))
 

@@ -52,6 +52,8 @@ SMALL_BOND = 8
 LONGEST = 8
 # What of them a truncation takes, in units of the root of the weight it discards.
 LONG_STRINGS = 10.0
+# Relative accuracy of residuals that are compared with each other.
+RESIDUAL_ACCURACY = 0.02
 # An expectation value of an operator of norm 1 beyond this is nonsense.
 DIVERGED = 1e3
 
@@ -180,9 +182,8 @@ class Engine:
         """Return |L x|/|x| in the metric in which bonds are cut."""
         order = self.mpo.order
         mpo = self.mpo if scale == 1.0 else MPO(self._operator(scale).tensors, order)
-        return mpo.residual(
-            state if scale == 1.0 else _Train(tuple(resume_frames(state.tensors, scale, self.operator)), order)
-        )
+        x = state if scale == 1.0 else _Train(tuple(resume_frames(state.tensors, scale, self.operator)), order)
+        return mpo.residual(x, accuracy=RESIDUAL_ACCURACY)
 
     def _cut(self, p: Progress) -> float:
         """Relative weight that a truncation may discard: invisible at the tolerance, also in long strings."""

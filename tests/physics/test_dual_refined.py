@@ -41,7 +41,7 @@ def test_weakly_driven_chains_against_exact_currents(dephasing):
     assert np.array_equal(found.value, np.zeros(5))  # that of the result, whatever is corrected
 
 
-@pytest.mark.parametrize("L", [8, pytest.param(32, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("L", [6, pytest.param(32, marks=pytest.mark.slow)])
 def test_long_chain_of_small_exact_rank(L):
     model = boundary_driven_xx(L, 1.0, 1.0, 0.55, 0.6, 0.45)
     operator = mt.observables.current(model).operators[0]

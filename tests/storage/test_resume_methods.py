@@ -164,6 +164,13 @@ def test_an_evolution_may_be_stopped_at_any_step(tmp_path, name):
     check_evolution(tmp_path, name, 60)
 
 
+@pytest.mark.parametrize("work", [1.0, 1.5e7, 3e7])
+def test_implicit_sweeps_may_be_stopped_within_a_pass_or_between_passes(tmp_path, monkeypatch, work):
+    """Pieces of one bond, of a pass, and of several: what is kept in memory within a piece changes no bit."""
+    monkeypatch.setattr("mpo_transport.methods.implicit.engine.CHUNK", work)
+    check_steady(tmp_path, "implicit sweeps", 5)
+
+
 def test_every_method_is_here():
     assert set(METHODS) <= set(STEADY) and all("steady_state" in cls.tasks for cls in METHODS.values())
     with known(Relaxation):

@@ -236,12 +236,14 @@ def _difference(a: Delta, b: Delta) -> dict[int, int]:
     return {s: x for s, x in out.items() if x}
 
 
-Row = dict[int, Fraction]
+# Numbers stay integers as long as pivots are one or minus one, which is much faster.
+Number = int | Fraction
+Row = dict[int, Number]
 
 
 def _echelon(rows: Iterable[Mapping[int, int]], modulus: int | None) -> dict[int, Row]:
     """Return the reduced row echelon form {pivot column: row}, exact, over the rationals or modulo a prime."""
-    unique = {tuple(sorted(_cleaned({s: Fraction(x) for s, x in row.items()}, modulus).items())) for row in rows}
+    unique = {tuple(sorted(_cleaned(dict(row), modulus).items())) for row in rows}
     pivots: dict[int, Row] = {}
     for items in sorted(unique):
         _insert(pivots, dict(items), modulus)
@@ -254,7 +256,7 @@ def _echelon(rows: Iterable[Mapping[int, int]], modulus: int | None) -> dict[int
 
 
 def _cleaned(row: Row, modulus: int | None) -> Row:
-    reduced = row if modulus is None else {s: Fraction(int(x) % modulus) for s, x in row.items()}
+    reduced = row if modulus is None else {s: int(x) % modulus for s, x in row.items()}
     return {s: x for s, x in reduced.items() if x}
 
 
@@ -263,8 +265,8 @@ def _insert(pivots: dict[int, Row], row: Row, modulus: int | None) -> bool:
     while row:
         column = min(row)
         if column not in pivots:
-            lead = row[column]
-            pivots[column] = {s: x / lead for s, x in row.items()}  # modulo 2 the lead is 1
+            lead = row[column]  # modulo 2 it is 1
+            pivots[column] = row if lead == 1 else {s: -x if lead == -1 else Fraction(x) / lead for s, x in row.items()}
             return True
         row = _cleaned(_eliminated(row, pivots[column], column), modulus)
     return False
@@ -274,16 +276,16 @@ def _eliminated(row: Row, pivot: Row, column: int) -> Row:
     factor = row[column]
     out = dict(row)
     for s, x in pivot.items():
-        out[s] = out.get(s, Fraction(0)) - factor * x
+        out[s] = out.get(s, 0) - factor * x
     return out
 
 
-def _null_space(rows: Iterable[Mapping[int, int]], L: int, modulus: int | None) -> list[list[Fraction]]:
+def _null_space(rows: Iterable[Mapping[int, int]], L: int, modulus: int | None) -> list[list[Number]]:
     pivots = _echelon(rows, modulus)
     vectors = []
     for free in (c for c in range(L) if c not in pivots):
-        v = [Fraction(0)] * L
-        v[free] = Fraction(1)
+        v: list[Number] = [0] * L
+        v[free] = 1
         for column, row in pivots.items():
             if free in row:
                 v[column] = -row[free] if modulus is None else row[free] % modulus
@@ -311,7 +313,5 @@ def _beyond(
     """Return those candidates that are linearly independent of the known vectors and of each other."""
     pivots: dict[int, Row] = {}
     for vector in known:
-        _insert(pivots, _cleaned({s: Fraction(x) for s, x in enumerate(vector)}, modulus), modulus)
-    return [
-        c for c in candidates if _insert(pivots, _cleaned({s: Fraction(x) for s, x in enumerate(c)}, modulus), modulus)
-    ]
+        _insert(pivots, _cleaned(dict(enumerate(vector)), modulus), modulus)
+    return [c for c in candidates if _insert(pivots, _cleaned(dict(enumerate(c)), modulus), modulus)]

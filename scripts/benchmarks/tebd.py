@@ -202,10 +202,10 @@ def threads(chi: int, length: int = 30, seconds: float = 5.0) -> dict[str, objec
     """Return wall and CPU milliseconds of one layer of order 4 on one and on two threads, and the ratio of the former.
 
     Both are run in turn, after a pause, for some seconds; the least of each counts, since two threads need two cores
-    at the same moment.  The way into blocks and back, a small share, is included.
+    at the same moment.  As many layers are done at once as a run does; the way into blocks and back is included.
     """
     plan, parity, start = _evolved(chi, length)
-    steps = max(1, round(1e5 / length / chi**2))
+    steps = max(3, round(4e5 / length / chi**2))
     bonds, passes = parity.bonds(start, 0), plan.passes(0.05, 4, steps)
     assert bonds is not None
     wall, cpu = [math.inf, math.inf], [math.inf, math.inf]

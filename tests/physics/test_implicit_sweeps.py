@@ -129,7 +129,7 @@ def test_nonsense_has_no_error_bar():
 @pytest.mark.parametrize("L", [8, 12])
 def test_longer_maximally_driven_chains(L):
     system = systems._xxz_maximal(L, 0.5, 1.0)
-    result = mt.steady_state(system.build(), ImplicitSweeps(max_sweeps=150), tol=1e-5, on_failure="return")
+    result = mt.steady_state(system.build(), ImplicitSweeps(max_bond=64, max_sweeps=150), tol=1e-5, on_failure="return")
     current = obs.current(result.model)
     error = np.abs(result.expect(current) - system.answers[0].value).max() / current.norm
     assert not result.converged or error <= result.certificate.error_estimate

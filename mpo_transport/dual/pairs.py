@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..methods.linear_cycles import Iterates, first_iterates, next_iterates, ordered
-from ..methods.linear_sweeps import DualProblem, DualVector, ladder
+from ..methods.linear_cycles import CYCLES, Iterates, first_iterates, next_iterates, ordered
+from ..methods.linear_sweeps import POOR, DualProblem, DualVector, ladder
 from ..superoperator.mpo import MPO
 from ..superoperator.train import train_inner
 from .primal import RefinedState, with_trace
@@ -25,7 +25,7 @@ from .primal import RefinedState, with_trace
 __all__ = ["PairEstimate", "Pairs", "error_of_levels", "pairs_of", "solve_pairs"]
 
 # Iterates of each side that are paired, and cycles beyond the first ones that may be spent on settling both sides.
-WINDOW, MOST_CYCLES = 3, 8
+WINDOW, MOST_CYCLES = 4, 8
 # Cycles have done their work where what is left of their drift is below this part of the error of truncation.
 SETTLED = 0.5
 # Weight of the error of truncation, and of one that fewer than FEW differences have measured.
@@ -45,13 +45,13 @@ class Pairs:
 
     @property
     def drift_of_dual(self) -> float:
-        """By how much the duals differ for the mean state."""
-        return float(np.ptp(self.values.mean(axis=1)))
+        """Largest difference of one dual from the mean, for the mean state."""
+        return float(np.abs(self.values.mean(axis=1) - self.value).max())
 
     @property
     def drift_of_state(self) -> float:
-        """By how much the states differ for the mean dual."""
-        return float(np.ptp(self.values.mean(axis=0)))
+        """Largest difference of one state from the mean, for the mean dual."""
+        return float(np.abs(self.values.mean(axis=0) - self.value).max())
 
 
 def pairs_of(
@@ -95,13 +95,18 @@ def error_of_levels(values: np.ndarray, duals: Sequence[float], states: Sequence
 
 def estimate(levels: Sequence[Iterates], state: RefinedState, value: float) -> PairEstimate:
     """Return the corrected value of the best bond dimensions of duals and of the state, and its error estimate."""
-    problem = levels[-1].problem
+    problem, levels, others = levels[-1].problem, _telling(levels), _telling(state.levels)
     duals = [[r.y for r in level.window(WINDOW)] for level in levels]
-    states = [with_trace(level.window(WINDOW)) for level in state.levels]
+    states = [with_trace(level.window(WINDOW)) for level in others]
     table = [[pairs_of(problem.operator, problem.b, value, y, x) for x in states] for y in duals]
     values = np.array([[pairs.value for pairs in row] for row in table])
-    sizes = [[level.last.residual for level in side] for side in (levels, state.levels)]
+    sizes = [[level.last.residual for level in side] for side in (levels, others)]
     return PairEstimate(table[-1][-1], error_of_levels(values, *sizes))
+
+
+def _telling(levels: Sequence[Iterates]) -> list[Iterates]:
+    """Return the levels that say how errors fall: all that are near a solution, two at the least."""
+    return [level for k, level in enumerate(levels) if level.last.residual <= POOR or k >= len(levels) - 2]
 
 
 def solve_pairs(
@@ -129,7 +134,7 @@ def solve_pairs(
     if found is None or levels[-1].last.residual > trusted:
         return levels, state, None
     # a single iterate shows no drift
-    missing = [max(0, WINDOW - len(side.kept) + 1) for side in (levels[-1], state.fine)]
+    missing = [max(0, CYCLES + 1 - len(side.kept)) for side in (levels[-1], state.fine)]
     if any(missing):
         levels[-1], state = levels[-1].advanced(missing[0]), state.advanced(missing[1])
         found = estimate(levels, state, value)

@@ -15,7 +15,7 @@ import numpy as np
 
 from .linear_sweeps import NEGLIGIBLE, POOR, SMALL_BOND, DualProblem, Relaxed, relax_level
 
-__all__ = ["Iterates", "first_iterates", "next_iterates"]
+__all__ = ["CYCLES", "Iterates", "first_iterates", "next_iterates", "ordered"]
 
 # Implicit step of the accurate sweep, in units of one over the shift; how often and how far it shrinks if it harms.
 LONG, SHORTER, TRIES = 1000.0, 8.0, 3
@@ -68,11 +68,12 @@ def _cycle(problem: DualProblem, start: Relaxed, bond: int) -> Relaxed | None:
     products = int(np.clip(MANY * MEDIUM // bond, LEAST, MANY))
     for _ in range(TRIES):
         y, _ = problem.sweep(start.y, step / problem.shift, bond, products)
-        for _ in range(SMOOTHING):
-            y, _ = problem.sweep(y, SHORT / problem.shift, bond, FEW)
-        size = problem.quick_residual(y)
-        if size <= HARM * start.residual:  # False for nan
-            return Relaxed(y, size, start.step)
+        if all(np.isfinite(t).all() for t in y.tensors):
+            for _ in range(SMOOTHING):
+                y, _ = problem.sweep(y, SHORT / problem.shift, bond, FEW)
+            size = problem.quick_residual(y)
+            if size <= HARM * start.residual:
+                return Relaxed(y, size, start.step)
         step /= SHORTER
     return None
 

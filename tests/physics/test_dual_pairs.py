@@ -83,8 +83,8 @@ def test_the_mean_over_pairs_is_that_of_the_mean_dual_and_the_mean_state(solved)
 
 
 def test_drifts_are_those_of_the_means():
-    pairs = Pairs(np.array([[1.0, 3.0], [2.0, 6.0]]))
-    assert (pairs.value, pairs.drift_of_dual, pairs.drift_of_state) == (3.0, 2.0, 3.0)
+    pairs = Pairs(np.array([[1.0, 3.0], [2.0, 6.0], [3.0, 3.0]]))
+    assert (pairs.value, pairs.drift_of_dual, pairs.drift_of_state) == (3.0, 1.0, 1.0)
     assert Pairs(np.array([[1.0]])).drift_of_dual == 0.0
 
 

@@ -86,13 +86,13 @@ def first_iterates(problem: DualProblem, bond: int) -> Iterates:
 def next_iterates(before: Iterates, bond: int) -> Iterates:
     """Return the iterates of a larger bond dimension, from the latest of a smaller one.
 
-    Small blocks are swept with many products anyway; larger ones go through cycles, at once where the start is good.
+    Small blocks that are swept with many products need no cycles; others go through them, at once from a good start.
     """
     problem, start = before.problem, before.last
     if before.bond < SMALL_BOND or start.residual > POOR or not problem.is_nearest_neighbour:
         start = relax_level(problem, start, bond)
     out = Iterates(problem, bond, (start,))
-    return out if bond <= SMALL_BOND else out.advanced(CYCLES)
+    return out if bond <= problem.small_bond else out.advanced(CYCLES)
 
 
 def ordered(levels: Sequence[Iterates]) -> list[Iterates]:

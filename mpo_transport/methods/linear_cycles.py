@@ -86,13 +86,15 @@ def first_iterates(problem: DualProblem, bond: int) -> Iterates:
 def next_iterates(before: Iterates, bond: int) -> Iterates:
     """Return the iterates of a larger bond dimension, from the latest of a smaller one.
 
-    Small blocks that are swept with many products need no cycles; others go through them, at once from a good start.
+    Small blocks are swept as they are; larger ones go through cycles, at once from a good start.
     """
     problem, start = before.problem, before.last
+    if start.residual > POOR:  # cycles may have raised it, and what is poor is begun anew
+        start = min(before.kept, key=lambda r: r.residual)
     if before.bond < SMALL_BOND or start.residual > POOR or not problem.is_nearest_neighbour:
         start = relax_level(problem, start, bond)
     out = Iterates(problem, bond, (start,))
-    return out if bond <= problem.small_bond else out.advanced(CYCLES)
+    return out if bond <= SMALL_BOND else out.advanced(CYCLES)
 
 
 def ordered(levels: Sequence[Iterates]) -> list[Iterates]:

@@ -126,9 +126,13 @@ def corrected(
     refine
         Solve L x = 0 as well, by the same sweeps and up to the same bond dimension as the dual, and correct that state
         instead of the one of the result (unless it has the smaller |L x|).  For matrix products whose own error limits
-        the corrected value: chains that are weakly driven at their ends.  ``value`` stays that of the result; the
-        change of the corrected value with the last bond dimension of the state is added to the error.  No effect on
-        states whose dual is exact.
+        the corrected value: chains that are weakly driven at their ends.  ``value`` stays that of the result.  The
+        corrected value is the mean over pairs of the latest iterates y_i of the dual and x_j of the state,
+
+            mean_ij [ <O>_{x_j} - (y_i| L x_j) ],
+
+        and its error estimate the sum of how far they still move and of a truncation error of the size of the product
+        of both residuals, measured between bond dimensions.  No effect on states whose dual is exact.
 
     Returns
     -------

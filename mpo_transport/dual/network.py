@@ -24,7 +24,8 @@ from ..states import MPOState
 from ..superoperator.mpo import lindbladian_mpo, operator_train
 from ..superoperator.train import add_trains, compress_train, train_inner, train_log_norm
 from .base import Dual
-from .primal import refined_state
+from .pairs import WINDOW, solve_pairs
+from .primal import RefinedState, refined_state
 from .related import related_difference
 
 __all__ = ["TRUSTED", "NetworkDual", "error_of_ladder"]
@@ -80,13 +81,14 @@ class DualSum:
 
 @dataclass(frozen=True)
 class _Last:
-    """The last problem that was solved, and its (y|L x)."""
+    """The last problem that was solved, and <O>_x and (y|L x) of it, means over the states it was paired with."""
 
     operator: OpSum
     problem: DualProblem
     dual: Dual
     levels: list[Relaxed]
     pairing: float
+    states: list[DualVector]
 
 
 class NetworkDual:
@@ -99,8 +101,8 @@ class NetworkDual:
     max_bond
         Largest bond dimension; default: twice that of the state, 32 .. 64.
     refine
-        Solve for the steady state as well, up to the same bond dimension, and correct that one; it is used if its |L x|
-        is smaller than that of ``state``.
+        Solve for the steady state as well, up to the same bond dimension, and correct that one (:mod:`.pairs`); it is
+        used if its |L x| is smaller than that of ``state``.
     """
 
     def __init__(
@@ -118,7 +120,7 @@ class NetworkDual:
         self.dims = [float(model.lattice.dims[s]) for s in state.order]
         rate = self.operator.typical_norm / np.sqrt(len(legs))
         self.shift = rate if rate > 0 else 1.0
-        self.coarser: DualVector | None = None  # a refined state of smaller bond dimension
+        self.refined: RefinedState | None = None
         self._last: _Last | None = None
         self.levels: list[Relaxed] = []  # the duals of the last problem at growing bond dimension
         if refine:
@@ -140,7 +142,10 @@ class NetworkDual:
         if found is not None:
             own = self.operator.residual(self.x) * float(np.exp(train_log_norm(self.x.tensors)))
             if found.residual < own:
-                self.x, self.coarser = found.x, found.coarser
+                self._take(found)
+
+    def _take(self, state: RefinedState) -> None:
+        self.refined, self.x = state, state.states(1)[0]
 
     def problem(self, operator: OpSum, value: float) -> DualProblem:
         """Return the adjoint problem of a Hermitian operator."""
@@ -162,36 +167,35 @@ class NetworkDual:
             if step is not None:
                 self.levels = [replace(r, y=cast(DualVector, DualSum(r.y, step, problem))) for r in last.levels]
                 dual = last.dual
-                corrected = self._value(problem, value) - last.pairing - self.operator.bilinear(step, self.x)
+                # <O>_x - (y + q|L x), means over the states
+                own = self._value(problem, value, last.states)
+                pairings = [self.operator.bilinear(step, x) for x in last.states]
+                corrected = own - last.pairing - float(np.mean(pairings))
                 # L^T y - b is the same
                 residual = dual.residual * last.problem.norm / problem.norm
                 y = DualSum(dual.y, step, problem)
                 return Dual(y, corrected, dual.error, residual, True, dual.bond_dimension)
         dual = self.solve_problem(problem, value, goal)
         if dual.trusted and dual.y is not None:
-            pairing = self.operator.bilinear(dual.y, self.x)
-            self._last = _Last(operator, problem, dual, self.levels, pairing)
+            states = [self.x] if self.refined is None else self.refined.states(WINDOW)
+            pairing = self._value(problem, value, states) - dual.corrected
+            self._last = _Last(operator, problem, dual, self.levels, pairing, states)
         return dual
 
-    def _value(self, problem: DualProblem, value: float, x: DualVector | None = None) -> float:
-        """Return <O> of the state that is corrected, ``value`` being that of the state given."""
-        if x is None and self.coarser is None:
+    def _value(self, problem: DualProblem, value: float, states: list[DualVector]) -> float:
+        """Return the mean <O> of the states that are corrected, ``value`` being that of the state given."""
+        if self.refined is None:
             return value
-        return value + train_inner(problem.b, (self.x if x is None else x).tensors)
-
-    def _change_of_state(self, problem: DualProblem, value: float, y: DualVector, corrected: float) -> float:
-        """Return by how much the last bond dimension of a refined state has changed the corrected value."""
-        if self.coarser is None:
-            return 0.0
-        before = self._value(problem, value, self.coarser) - self.operator.bilinear(y, self.coarser)
-        return abs(corrected - before)
+        return value + float(np.mean([train_inner(problem.b, x.tensors) for x in states]))
 
     def solve_problem(self, problem: DualProblem, value: float, goal: float) -> Dual:
         """Return the dual of a right-hand side given as a train, ``value`` its expectation value; see :meth:`solve`."""
         self.levels = []
         if problem.norm <= 1e-14 * max(abs(value), 1e-300):
             return Dual.nothing(value)
-        here, error, corrected = self._value(problem, value), np.inf, [value]
+        if self.refined is not None:
+            return self._solve_pairs(problem, self.refined, value, goal)
+        error, corrected = np.inf, [value]
         found: Relaxed | None = None
         for bond in ladder(self.max_bond):
             new = relax_level(problem, found, bond)
@@ -200,9 +204,8 @@ class NetworkDual:
             # from the worst to the best: what the estimate compares
             self.levels = sorted([*self.levels, new], key=lambda r: -r.residual)
             found = self.levels[-1]
-            corrected = [here - self.operator.bilinear(r.y, self.x) for r in self.levels]
-            error = error_of_ladder(here, corrected, [r.residual for r in self.levels])
-            error += self._change_of_state(problem, value, found.y, corrected[-1])
+            corrected = [value - self.operator.bilinear(r.y, self.x) for r in self.levels]
+            error = error_of_ladder(value, corrected, [r.residual for r in self.levels])
             enough = len(self.levels) > 2 or (len(self.levels) > 1 and found.y.bond_dimension < bond)
             if enough and found.residual <= TRUSTED and error <= goal:
                 break
@@ -211,13 +214,28 @@ class NetworkDual:
         y = found.y
         if len(self.levels) < 2 or found.residual > TRUSTED:
             return Dual.failed(y, found.residual, y.bond_dimension)
-        error += ROUNDING * problem.length * max(abs(value), problem.norm)
+        error += _rounding(problem, value)
         return Dual(y, corrected[-1], error, found.residual, True, y.bond_dimension)
+
+    def _solve_pairs(self, problem: DualProblem, state: RefinedState, value: float, goal: float) -> Dual:
+        """The same where the state is refined together with the dual."""
+        levels, state, found = solve_pairs(problem, state, value, goal, self.max_bond, TRUSTED)
+        self._take(state)
+        self.levels = [level.last for level in levels]
+        last = self.levels[-1]
+        if found is None:
+            return Dual.failed(last.y, last.residual, last.y.bond_dimension)
+        error = found.error + _rounding(problem, value)
+        return Dual(last.y, found.pairs.value, error, last.residual, True, last.y.bond_dimension)
 
     def pairing(self, model: Lindbladian) -> Callable[[DualVector], float]:
         """Return y -> (y| L x) with the generator of another model."""
         operator = lindbladian_mpo(model, self.order)
         return lambda y: 0.0 if y is None else operator.bilinear(y, self.x)
+
+
+def _rounding(problem: DualProblem, value: float) -> float:
+    return ROUNDING * problem.length * max(abs(value), problem.norm)
 
 
 def default_bond(state: MPOState) -> int:

@@ -56,9 +56,9 @@ def test_the_better_state_is_corrected():
     solved = mt.steady_state(model, mt.ExactDiag(), tol=1e-11)
     state = MPOState.from_dense(model.lattice, solved.state.to_dense())
     kept = NetworkDual(model, state, 8, refine=True)
-    assert kept.coarser is None  # nothing of bond dimension 8 comes near
+    assert kept.refined is None  # nothing of bond dimension 8 comes near
     rough = NetworkDual(model, MPOState.mixed(model.lattice), 8, refine=True)
-    assert rough.coarser is not None
+    assert rough.refined is not None
     unit = NetworkDual(model, MPOState.mixed(model.lattice), 8)
     assert rough.operator.residual(rough.x) < 0.2 * unit.operator.residual(unit.x)
     assert rough.x.bond_dimension <= 8 + 1  # and the identity

@@ -128,7 +128,15 @@ def test_gaps_of_longer_chains(L, fillings):
     exact = mt.gap(model, sector=EVEN, method="rapidities")
     if L == 20:  # the even gap does not depend on the fillings
         assert exact == pytest.approx(load_benchmark("gap-20")[1]["gap_even_parity_sector"], rel=1e-9)
-    assert abs(mt.gap(model, method="sweeps", max_bond=16) - exact) < 1e-3 * exact
+    try:
+        found = mt.gap(model, method="sweeps", max_bond=16)
+    except ConvergenceError as refused:  # rounding decides how well the equations of 40 sites are solved
+        assert L == 40
+        value = -refused.result.values[0].real
+        claimed = refused.result.residuals[0] * refused.result.conditions[0]
+        assert abs(value - exact) < min(claimed, 1e-3 * exact)
+    else:
+        assert abs(found - exact) < min(found.error, 1e-3 * exact)
 
 
 def test_what_did_not_converge_is_said():

@@ -132,7 +132,7 @@ def test_gaps_of_longer_chains(L, fillings):
         found = mt.gap(model, method="sweeps", max_bond=16)
     except ConvergenceError as refused:  # rounding decides how well the equations of 40 sites are solved
         assert L == 40
-        value = -refused.result.values[0].real
+        value = -refused.result.eigenvalues[0].real
         claimed = refused.result.residuals[0] * refused.result.conditions[0]
         assert abs(value - exact) < min(claimed, 1e-3 * exact)
     else:

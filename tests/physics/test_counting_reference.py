@@ -194,6 +194,7 @@ def test_noise_grows_with_dephasing_like_a_diffusive_conductor():
 # -- matrix products ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_matrix_product_noise_of_a_spin_chain():
     model = models.boundary_driven_xxz(5, 0.7, G_L=1.0, f_L=0.8, G_R=1.4, f_R=0.3)
     exact = mt.ExactDiag()

@@ -172,6 +172,7 @@ def test_corrections_of_truncated_states(bond):
     assert estimate.labels == current.labels
 
 
+@pytest.mark.slow
 def test_longer_chain_and_a_state_far_away():
     model = persistent_current(L=8, **W1)
     reference = exact(model)

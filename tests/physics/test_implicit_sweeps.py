@@ -209,6 +209,7 @@ def test_longer_rings(L):
     assert error <= result.certificate.error_estimate + uncertainty
 
 
+@pytest.mark.slow
 def test_lengths_at_which_the_first_metric_diverges():
     """In the metric that serves up to 80 and from 200 sites on, the first passes over 120 sites lead to nonsense."""
     values = {}

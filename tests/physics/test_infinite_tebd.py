@@ -67,7 +67,7 @@ CELLS = {
 }
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", ["two sites", pytest.param("three sites", marks=pytest.mark.slow)])
 def test_unit_cells_of_several_sites(name):
     """Aitken's limit of three rings; its uncertainty is the last correction."""
     build, period, lengths = CELLS[name]

@@ -86,6 +86,7 @@ def test_the_isotropic_chain_of_32_sites():
     assert covered(result, profile(model, "Z"), exact.sigma_z) < 1e-10
 
 
+@pytest.mark.slow
 def test_the_ladder_ends_at_a_root_of_unity():
     for Delta, levels in ((0.5, 3), (math.cos(math.pi / 4), 4), (0.0, 2)):
         _, found = ladder(xxz(L=30, Delta=Delta, eps=1.1), 16)

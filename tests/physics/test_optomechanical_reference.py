@@ -531,6 +531,7 @@ def test_untruncated_limit(name):
     np.testing.assert_allclose(local[0] if "n" in values else local, values.get("n", values.get("n_l"))[-1], atol=error)
 
 
+@pytest.mark.slow
 def test_bond_dimensions():
     p, values, _ = entry(TABLE, "mpo_bond_dimension")
     cells = {"J": p["J"], "Dt": p["Delta_tilde"]} | {k: p[k] for k in ("gamma_c", "gamma_m", "nbar")}

@@ -13,7 +13,15 @@ import pytest
 from toy_methods import Relaxation, known, pumped_chain, same_observables, same_result, same_state
 
 from mpo_transport import Boson, Chain, Jump, Lindbladian, OpSum, SpinHalf, op
-from mpo_transport.methods import METHODS, TEBD, ClusterMeanField, ExactDiag, ImplicitSweeps, Trajectories
+from mpo_transport.methods import (
+    METHODS,
+    TEBD,
+    ClusterMeanField,
+    ExactDiag,
+    ImplicitSweeps,
+    InfiniteTEBD,
+    Trajectories,
+)
 from mpo_transport.methods.exact import _SOLVERS
 from mpo_transport.models import boundary_driven_xx, persistent_current
 from mpo_transport.observables import StateFunction, profile
@@ -71,7 +79,8 @@ def supported(method, task: str):
 
 
 SOLVERS = {f"exact, {solver}": (ExactDiag(solver=solver), None) for solver in _SOLVERS}
-DEFAULTS = {name: (QUICK if cls is Trajectories else cls(), None) for name, cls in METHODS.items()}
+COARSE = {"Trajectories": QUICK, "InfiniteTEBD": InfiniteTEBD(max_bond=6)}
+DEFAULTS = {name: (COARSE.get(name) or cls(), None) for name, cls in METHODS.items()}
 STEADY |= SOLVERS | DEFAULTS
 EVOLVING = {name: method for name, (method, _) in DEFAULTS.items() if "evolve" in method.tasks}
 

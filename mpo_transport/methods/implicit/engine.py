@@ -111,14 +111,14 @@ class Engine:
         sweeper, work = None, 0.0
         while True:
             p = Progress.from_json(iterate.scalars["implicit"])
-            iterate = self._begun(iterate, p)
+            sound, iterate = iterate, self._begun(iterate, p)
             if sweeper is None:
                 sweeper = self._sweeper(iterate, p)
             sweeper.account(iterate.arrays["discarded weight"])
             ended, done = self._piece(sweeper, p, CHUNK - work)
             work += done
             if not all(np.isfinite(t).all() for t in sweeper.tensors):
-                return iterate, Diagnostics(Status.NOT_FINITE, {}, "numbers overflowed", earlier=tuple(earlier))
+                return sound, Diagnostics(Status.NOT_FINITE, {}, "numbers overflowed", earlier=tuple(earlier))
             iterate = self._taken(iterate, sweeper, p)
             if not ended:
                 return iterate, Diagnostics(None, {}, self._message(p), None, tuple(earlier))

@@ -117,6 +117,16 @@ def test_a_maximally_driven_chain_whose_first_passes_are_nonsense():
     assert np.abs(value - system.answers[0].value).max() <= claimed.max() <= 1e-6 * current.norm
 
 
+def test_every_pass_of_a_piece_of_work_is_recorded():
+    model = models.persistent_current(L=8, alpha=2.0, delta=1.0, mu=1.0, periodic=False)
+    shown = []
+    result = mt.steady_state(model, ImplicitSweeps(), tol=1e-5, progress=lambda step, _: shown.append(step))
+    passes = result.history["step"]
+    assert len(shown) < len(passes) and passes.tolist() == list(range(1, result.cost.steps + 1))
+    assert result.history["sweeps"].tolist() == [k / 2 for k in range(1, len(passes) + 1)]
+    assert np.isfinite(result.history["drift"]).all()
+
+
 def test_nonsense_has_no_error_bar():
     model = models.boundary_driven_xxz(16, 0.5, eps=1.0)
     result = mt.steady_state(model, ImplicitSweeps(max_bond=12, max_sweeps=4), tol=1e-6, on_failure="return")

@@ -5,9 +5,11 @@ import pytest
 
 from mpo_transport.errors import InputError, NotSupportedError
 from mpo_transport.lattice import Chain
+from mpo_transport.methods import ImplicitSweeps
 from mpo_transport.model import Jump, Lindbladian
 from mpo_transport.models import persistent_current
 from mpo_transport.operators import Boson, OpSum, Spin, SpinHalf, op
+from mpo_transport.solve import steady_state
 from mpo_transport.states.mpo import MPOState
 from mpo_transport.superoperator import (
     from_hermitian,
@@ -217,6 +219,20 @@ def test_residual_of_the_steady_state_vanishes(steady):
     model, exact, x = steady
     state = MPOState.from_dense(model.lattice, from_hermitian(x, [2] * 5))
     assert lindbladian_mpo(model).residual(state) < 1e-14 * np.linalg.norm(exact, 2)
+
+
+@pytest.mark.parametrize("accuracy", [2.5e-4, 0.02])
+def test_residuals_are_as_accurate_as_asked(accuracy):
+    """Ever smaller residuals: by scalar products as long as rounding allows it, then by orthogonal transformations."""
+    model = persistent_current(L=8, alpha=2.0, delta=1.0, mu=1.0, periodic=False)
+    operator = lindbladian_mpo(model)
+    differing = 0
+    for tol in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7):
+        state = steady_state(model, ImplicitSweeps(), tol=tol).state
+        exact, quick = operator.residual(state, "qr"), operator.residual(state, accuracy=accuracy)
+        assert quick == pytest.approx(exact, rel=accuracy)
+        differing += quick != exact
+    assert 0 < differing < 7
 
 
 def test_residual_of_a_long_chain_without_underflow():

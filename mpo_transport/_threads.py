@@ -6,12 +6,14 @@ environment variable ``MPO_TRANSPORT_THREADS`` sets another number.
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from .errors import InputError
 
@@ -48,14 +50,20 @@ def limited_threads(count: int | None = None) -> Iterator[int]:
     1
     """
     number = thread_count() if count is None else count
-    with threadpool_limits(limits=number):
+    with _controller(len(sys.modules)).limit(limits=number):
         yield number
+
+
+@functools.lru_cache(maxsize=1)
+def _controller(modules: int) -> ThreadpoolController:
+    """Return the thread pools of all loaded libraries; looked for again when modules have been imported."""
+    return ThreadpoolController()
 
 
 def library_info() -> list[dict[str, Any]]:
     """Return what is known about the loaded BLAS and OpenMP libraries: kind, version, architecture, threading layer."""
     keys = ("internal_api", "version", "architecture", "threading_layer")
-    found = [{k: pool[k] for k in keys if pool.get(k) is not None} for pool in threadpool_info()]
+    found = [{k: pool[k] for k in keys if pool.get(k) is not None} for pool in _controller(len(sys.modules)).info()]
     unique: list[dict[str, Any]] = []
     for entry in sorted(found, key=repr):  # several packages may bring the same library
         if entry not in unique:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import sys
 from collections.abc import Mapping
@@ -51,6 +52,7 @@ def changed_environment(before: Mapping[str, Any], now: Mapping[str, Any]) -> li
     return sorted(k for k in before.keys() | now.keys() if k not in irrelevant and before.get(k) != now.get(k))
 
 
+@functools.cache
 def _processor() -> str:
     if sys.platform == "linux":
         try:

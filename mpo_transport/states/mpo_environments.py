@@ -70,7 +70,8 @@ class Environments:
     def opened_left(self, p: int) -> np.ndarray:
         """Return everything up to position p with the leg of p open, shape (d^2, r)."""
         if p not in self._opened_left:
-            self._opened_left[p] = np.tensordot(self.left[p], self.tensors[p], axes=(0, 0)) / self.units[p]
+            l, n, r = self.tensors[p].shape
+            self._opened_left[p] = (self.left[p] @ self.tensors[p].reshape(l, n * r)).reshape(n, r) / self.units[p]
         return self._opened_left[p]
 
     def opened_right(self, p: int) -> np.ndarray:

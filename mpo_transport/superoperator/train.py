@@ -165,8 +165,9 @@ def train_log_inner(y: Train, x: Train) -> tuple[float, float]:
     """Return the inner product (y|x) as (sign, ln |(y|x)|), free of overflow and underflow for long chains."""
     env, log = np.ones((1, 1)), 0.0
     for b, a in zip(y, x, strict=True):
-        half, first = rescaled(np.tensordot(env, a, axes=(1, 0)))
-        env, second = rescaled(np.tensordot(b, half, axes=((0, 1), (0, 1))))
+        (l, n, r), k = a.shape, b.shape[2]
+        half, first = rescaled(env @ a.reshape(l, n * r))
+        env, second = rescaled(b.reshape(-1, k).T @ half.reshape(-1, r))
         log += first + second
     return float(np.sign(env[0, 0])), log
 

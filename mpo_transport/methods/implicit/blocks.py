@@ -268,11 +268,13 @@ class LocalBlocks:
             trace_a, trace_b = self.left.traces(c, (0, 2)), self.right.traces(c, (1, 2))
             mean = float(trace_a @ trace_b)
             if c not in self.left.schur:
-                a = np.tensordot(self.left.blocks[c][c], trace_b, axes=(1, 0))
-                self.left.schur[c] = Schur(a - 0.5 * mean * np.eye(m))
+                a = np.matmul(trace_b, self.left.blocks[c][c])
+                np.einsum("ii->i", a)[:] -= 0.5 * mean
+                self.left.schur[c] = Schur(a)
             if c not in self.right.schur:
-                b = np.tensordot(trace_a, self.right.blocks[c][c], axes=(0, 0))
-                self.right.schur[c] = Schur(b - 0.5 * mean * np.eye(k))
+                b = (trace_a @ self.right.blocks[c][c].reshape(len(trace_a), k * k)).reshape(k, k)
+                np.einsum("ii->i", b)[:] -= 0.5 * mean
+                self.right.schur[c] = Schur(b)
             solvers.append(Kronecker.of(self.left.schur[c], self.right.schur[c], shift))
         return BlockKronecker(self, solvers)
 
@@ -287,5 +289,5 @@ class BlockKronecker:
     def __call__(self, r: np.ndarray) -> np.ndarray:
         """Return the approximate solution for a flat right-hand side."""
         blocks = self.local.split(r)
-        parts = [x if s is None else s(x) for s, x in zip(self.solvers, blocks, strict=True)]
-        return self.local.join(parts)
+        parts = [(x if s is None else s(x)).ravel() for s, x in zip(self.solvers, blocks, strict=True)]
+        return np.concatenate(parts, dtype=r.dtype)

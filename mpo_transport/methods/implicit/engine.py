@@ -79,6 +79,7 @@ class Engine:
     rtol: float
     products: int
     _scaled: dict[float, GradedOperator] = field(default_factory=dict)
+    _mpos: dict[float, MPO] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -178,10 +179,15 @@ class Engine:
             self._scaled[scale] = scaled_operator(self.operator, scale)
         return self._scaled[scale]
 
+    def _scaled_mpo(self, scale: float) -> MPO:
+        if scale not in self._mpos:
+            self._mpos[scale] = MPO(self._operator(scale).tensors, self.mpo.order)
+        return self._mpos[scale]
+
     def _residual(self, state: MPOState, scale: float) -> float:
         """Return |L x|/|x| in the metric in which bonds are cut."""
         order = self.mpo.order
-        mpo = self.mpo if scale == 1.0 else MPO(self._operator(scale).tensors, order)
+        mpo = self.mpo if scale == 1.0 else self._scaled_mpo(scale)
         x = state if scale == 1.0 else _Train(tuple(resume_frames(state.tensors, scale, self.operator)), order)
         return mpo.residual(x, accuracy=RESIDUAL_ACCURACY)
 

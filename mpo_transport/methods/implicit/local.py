@@ -11,25 +11,31 @@ this is the preconditioner (the coupling across the bond is what it leaves out).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg.lapack import dgees, dtrsyl
+from scipy.linalg.lapack import sgees, strsyl
 
 __all__ = ["DENSE", "Kronecker", "Schur", "Solve", "gmres", "lu_solve"]
 
 # Local problems up to this many unknowns are solved by LU decomposition.
 DENSE = 300
+# Vectors that a solve makes room for at first.
+FIRST_ROOM = 8
 
 Map = Callable[[np.ndarray], np.ndarray]
 
 
 class Schur:
-    """Real Schur form a = q t q^T: orthogonal and cheap, also where eigenvectors nearly coincide."""
+    """Real Schur form a = q t q^T: orthogonal and cheap, also where eigenvectors nearly coincide.
+
+    In single precision, which is enough for a preconditioner.
+    """
 
     def __init__(self, a: np.ndarray) -> None:
-        self.t, _, real, imaginary, self.q, _, failed = dgees(_unsorted, a)
+        self.t, _, real, imaginary, self.q, _, failed = sgees(_unsorted, a)
         self.values = real + 1j * imaginary
         self.useful = not failed and bool(np.isfinite(self.t).all())
 
@@ -61,18 +67,19 @@ class Kronecker:
         self.useful = a.useful and b.useful
         # the shift keeps away from zero: the eigenvalues of a generator have no positive real part, those of its best
         # Kronecker sum may have
-        sums = a.values[:, None] + b.values
-        while self.useful and np.abs(sums - shift).min() < 0.1 * shift:
-            shift *= 1.5
+        if self.useful and a.values.real.max() + b.values.real.max() > 0.9 * shift:
+            sums = a.values[:, None] + b.values
+            while np.abs(sums - shift).min() < 0.1 * shift:
+                shift *= 1.5
         self._t = a.t.copy(order="F")
-        self._t[np.diag_indices_from(self._t)] -= shift
+        np.einsum("ii->i", self._t)[:] -= shift
 
     def __call__(self, r: np.ndarray) -> np.ndarray:
         """Return the approximate solution for the right-hand side r."""
         if not self.useful:
             return r
         a, b = self._a.q, self._b.q
-        y, scale, _ = dtrsyl(self._t, self._b.t, a.T @ r @ b)
+        y, scale, _ = strsyl(self._t, self._b.t, a.T @ r.astype(np.float32) @ b)
         return a @ (y / scale) @ b.T
 
 
@@ -87,7 +94,7 @@ class Solve:
 
 def lu_solve(matrix: np.ndarray, shift: float, rhs: np.ndarray) -> Solve:
     """Solve (matrix - shift) x = rhs by LU decomposition, ``matrix`` is overwritten; x = 0 with ratio 1 on failure."""
-    matrix[np.diag_indices_from(matrix)] -= shift
+    np.einsum("ii->i", matrix)[:] -= shift
     try:
         x = np.linalg.solve(matrix, rhs.ravel())
     except np.linalg.LinAlgError:
@@ -96,6 +103,12 @@ def lu_solve(matrix: np.ndarray, shift: float, rhs: np.ndarray) -> Solve:
     if not ratio < 1.0:
         return Solve(np.zeros_like(rhs), 1, 1.0)
     return Solve(x.reshape(rhs.shape), 1, ratio)
+
+
+def _longer(rows: np.ndarray, count: int) -> np.ndarray:
+    out = np.empty((count, rows.shape[1]), dtype=rows.dtype)
+    out[: len(rows)] = rows
+    return out
 
 
 def gmres(apply: Map, precondition: Map, rhs: np.ndarray, rtol: float, products: int) -> Solve:
@@ -116,41 +129,46 @@ def gmres(apply: Map, precondition: Map, rhs: np.ndarray, rtol: float, products:
     ----------
     Y. Saad, SIAM J. Sci. Comput. 14, 461 (1993).
     """
-    size = float(np.linalg.norm(rhs))
+    size = math.sqrt(float(np.vdot(rhs, rhs).real))
     if size == 0 or products < 1:
         return Solve(np.zeros_like(rhs), 0, 0.0 if size == 0 else 1.0)
-    basis = np.empty((products + 1, rhs.size), dtype=rhs.dtype)
-    directions = np.empty((products, rhs.size), dtype=rhs.dtype)
-    triangle = np.zeros((products + 1, products))
+    room = min(products, FIRST_ROOM)  # rows that most solves never come to are not asked for
+    basis = np.empty((room + 1, rhs.size), dtype=rhs.dtype)
+    directions = np.empty((room, rhs.size), dtype=rhs.dtype)
+    triangle = np.zeros((products, products))
     rotations: list[tuple[float, float]] = []
     g = np.zeros(products + 1)
     basis[0], g[0] = rhs.ravel() / size, size
     done = 0
     for j in range(products):
+        if j == room:
+            room = min(products, 2 * room)
+            basis, directions = _longer(basis, room + 1), _longer(directions, room)
         z = precondition(basis[j].reshape(rhs.shape))
         w = apply(z).ravel()
         directions[j] = z.ravel()
         h = basis[: j + 1] @ w
         w = w - h @ basis[: j + 1]
         again = basis[: j + 1] @ w  # once more: orthogonal to rounding
-        w = w - again @ basis[: j + 1]
-        norm = float(np.linalg.norm(w))
-        column = np.append(h + again, norm)
-        if not np.isfinite(column).all():
+        w -= again @ basis[: j + 1]
+        norm = math.sqrt(w @ w)
+        column = [*(h + again).tolist(), norm]
+        if not math.isfinite(sum(column)):
             break
         for i, (c, s) in enumerate(rotations):
             column[i], column[i + 1] = c * column[i] + s * column[i + 1], c * column[i + 1] - s * column[i]
-        length = float(np.hypot(column[j], column[j + 1]))
+        length = math.hypot(column[j], column[j + 1])
         if length == 0:
             break
-        c, s = float(column[j]) / length, float(column[j + 1]) / length
+        c, s = column[j] / length, column[j + 1] / length
         rotations.append((c, s))
         triangle[:j, j], triangle[j, j] = column[:j], length
         g[j + 1], g[j] = -s * g[j], c * g[j]
         done = j + 1
         if abs(g[done]) <= rtol * size or norm <= 1e-15 * size:
             break
-        basis[done] = w / norm
+        if done < products:
+            basis[done] = w / norm
     if done == 0:
         return Solve(np.zeros_like(rhs), 0, 1.0)
     y = np.linalg.solve(triangle[:done, :done], g[:done])

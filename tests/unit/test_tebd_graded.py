@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import sys
 
 import numpy as np
@@ -441,21 +442,39 @@ def test_compiled_and_plain_halves_agree(shared, monkeypatch):
     assert shared == [2] and np.abs(out[0] - out[1]).max() < 1e-12 * np.abs(out[0]).max()
 
 
-def test_threads_that_sleep_do_the_same(shared, monkeypatch):
-    """On a busy machine the other half is long in coming: a thread sleeps, and goes on where it was."""
+@pytest.mark.parametrize(("patience", "what"), [(10**9, "sched_yield"), (0, "sleep")])
+def test_threads_that_wait_do_the_same(patience, what, shared, monkeypatch):
+    """On a busy machine the other half is long in coming: a thread gives way or sleeps, and goes on where it was."""
     model = spins()
     plan = build_plan(model)
     parity = find_parity(plan)
     start = random_state(parity, model, 16)
     passes = plan.passes(0.05, 4, 3)
     (_, (quick, _, seen)) = both_ways(parity, start, 0, passes)
-    naps = []
-    monkeypatch.setattr(halves, "LOOKS", 1)
-    monkeypatch.setattr(halves, "FEWEST", 1)
-    monkeypatch.setattr(halves.time, "sleep", naps.append)
+    waits = []
+    for name, value in (("LOOKS", 1), ("FEWEST", 1), ("PATIENT", patience)):
+        monkeypatch.setattr(halves, name, value)
+    monkeypatch.setattr(halves.time, "sleep", lambda seconds: waits.append("sleep"))
+    monkeypatch.setattr(halves.os, "sched_yield", lambda: waits.append("sched_yield"), raising=False)
     (_, (slow, _, again)) = both_ways(parity, start, 0, passes)
-    assert naps and set(naps) == {halves.NAP} and np.array_equal(seen, again)
+    assert waits and set(waits) == {what} and np.array_equal(seen, again)
     assert all(np.array_equal(a, b) for a, b in zip(quick, slow, strict=True))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads cannot be bound to cores here")
+def test_of_two_cores_each_thread_keeps_one(shared, monkeypatch):
+    before, bound = os.sched_getaffinity(0), []
+    monkeypatch.setattr(halves.os, "sched_getaffinity", lambda _: {3, 7})
+    monkeypatch.setattr(halves.os, "sched_setaffinity", lambda _, cores: bound.append(cores))
+    model = spins()
+    plan = build_plan(model)
+    parity = find_parity(plan)
+    both_ways(parity, random_state(parity, model, 16), 0, plan.passes(0.05, 4, 3))
+    assert sorted(map(sorted, bound)) == [[3], [3, 7], [3, 7], [7]]  # and both are let go again
+    monkeypatch.undo()
+    assert os.sched_getaffinity(0) == before
+    monkeypatch.setattr(halves.os, "sched_getaffinity", lambda _: {0, 1, 2})
+    assert halves._two_cores() == (None, None)  # the system has room to choose
 
 
 @pytest.mark.parametrize("which", ["near", "far"])

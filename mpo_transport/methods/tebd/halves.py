@@ -24,15 +24,17 @@ The half that the centre comes from is ahead by one layer:
 
 Both threads do the same whenever they do it: results do not depend on which is faster.  A layer may take less time than
 it takes to wake a thread, so each runs one compiled loop over all layers and looks for the other's progress in memory;
-only if that is long in coming (one processor for both, say) does it sleep.
+only if that is long in coming (one processor for both, say) does it give way or sleep.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,9 +50,9 @@ SHORTEST = 2
 ENOUGH = 3e4
 # Entries of the table of progress, a cache line apart: passes handed to the far half, finished by it, a thread failed.
 HANDED, FINISHED, FAILED, PROGRESS = 0, 8, 16, 24
-# Looks at the table of progress before a thread sleeps: some tenths of a millisecond at first, half as many after every
-# sleep, since it may be the other that needs the processor; and how long a sleep is (seconds).
-LOOKS, FEWEST, NAP = 200_000, 1000, 1e-4
+# Looks at the table of progress before a thread gives way to others: some tenths of a millisecond, fewer where the other
+# thread needs the processor; how often it does so in vain before it sleeps, and for how long (seconds).
+LOOKS, FEWEST, PATIENT, NAP = 200_000, 1000, 100, 1e-4
 
 
 def meeting_bond(passes: np.ndarray, m: np.ndarray) -> int | None:
@@ -145,22 +147,56 @@ def _both(last: int, near: tuple[Any, ...], far: tuple[Any, ...]) -> None:
     run_near, run_far = compiled_loops()
     progress = np.zeros(PROGRESS, dtype=np.int64)
 
-    def until_done(step: Callable[[int, int, bool], int]) -> None:
-        done, looks, again = 0, LOOKS, False
+    def until_done(step: Callable[[int, int, bool], int], core: int | None) -> None:
+        done, looks, again, vain = 0, LOOKS, False, 0
         try:
-            while done < last and not progress[FAILED]:
-                done = step(done, looks, again)
-                if done < last:
-                    looks, again = max(looks // 2, FEWEST), True
-                    time.sleep(NAP)
+            with _bound(core):
+                while done < last and not progress[FAILED]:
+                    before, done = done, step(done, looks, again)
+                    again, vain = True, 0 if done > before else vain + 1
+                    # more than the step that was waited for: looking was enough for the next ones
+                    looks = min(2 * looks, LOOKS) if done > before + 2 else max(looks // 2, FEWEST)
+                    if done < last:
+                        _give_way(vain)
         except BaseException:
             progress[FAILED] = 1
             raise
 
+    one, two = _two_cores()
     with ThreadPoolExecutor(1) as pool:
-        other = pool.submit(until_done, lambda done, looks, _: run_far(done, last, progress, looks, *far))
-        until_done(lambda done, looks, again: run_near(done, last, again, progress, looks, *near))
+        other = pool.submit(until_done, lambda done, looks, _: run_far(done, last, progress, looks, *far), two)
+        until_done(lambda done, looks, again: run_near(done, last, again, progress, looks, *near), one)
         other.result()
+
+
+def _give_way(vain: int) -> None:
+    """Let other threads have the processor, it may be the one waited for; sleep after looking in vain for long."""
+    if vain < PATIENT and hasattr(os, "sched_yield"):
+        os.sched_yield()
+    else:
+        time.sleep(NAP)
+
+
+def _two_cores() -> tuple[int | None, int | None]:
+    """Return the two cores that this process may use; (None, None) if there are more, or none to choose from."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        if len(cores) == 2:
+            return cores[0], cores[1]
+    return None, None
+
+
+@contextmanager
+def _bound(core: int | None) -> Iterator[None]:
+    """Keep this thread on a core: with two of them, it would be moved to that of the other thread now and then."""
+    before = os.sched_getaffinity(0) if core is not None else set()
+    try:
+        if core is not None:
+            os.sched_setaffinity(0, {core})
+        yield
+    finally:
+        if core is not None:
+            os.sched_setaffinity(0, before)
 
 
 # -- compiled ----------------------------------------------------------------------------------------------------------

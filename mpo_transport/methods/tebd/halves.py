@@ -50,8 +50,8 @@ SHORTEST = 2
 ENOUGH = 3e4
 # Entries of the table of progress, a cache line apart: passes handed to the far half, finished by it, a thread failed.
 HANDED, FINISHED, FAILED, PROGRESS = 0, 8, 16, 24
-# Looks at the table of progress before a thread gives way to others: some tenths of a millisecond, fewer where the other
-# thread needs the processor; how often it does so in vain before it sleeps, and for how long (seconds).
+# Looks at the table of progress before a thread gives way to others: some tenths of a millisecond, fewer where the
+# other thread needs the processor; how often it does so in vain before it sleeps, and for how long (seconds).
 LOOKS, FEWEST, PATIENT, NAP = 200_000, 1000, 100, 1e-4
 
 

@@ -267,7 +267,7 @@ def _coefficients(
 def _on(vector: np.ndarray, place: int, dims: list[int]) -> np.ndarray:
     """Return the row of an operator on one of the sites: that of the identity is (sqrt(d), 0, ...)."""
     parts = [vector if k == place else np.eye(1, d * d)[0] * math.sqrt(d) for k, d in enumerate(dims)]
-    return functools.reduce(np.kron, parts)
+    return functools.reduce(np.multiply.outer, parts).ravel()
 
 
 def _by_support(row: np.ndarray, sites: tuple[int, ...], dims: list[int]) -> list[tuple[tuple[int, ...], np.ndarray]]:

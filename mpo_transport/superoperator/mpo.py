@@ -242,7 +242,9 @@ def superoperator_mpo(model: Lindbladian, terms: list[ProductTerm], order: Seque
     alike: dict[Any, tuple[np.ndarray, float]] = {}  # equal terms in equal bases are expanded once
     for support, group in _by_positions(terms, positions).items():
         bases, where = [local[sites[p]] for p in support], tuple(sites[p] for p in support)
-        key = tuple(map(id, bases)), tuple(relative_term(term, where) for term in group)
+        # equal terms share their form
+        forms = tuple([id(t.relative) if t.sites == where else relative_term(t, where) for t in group])
+        key = tuple(map(id, bases)), forms
         if key not in alike:
             alike[key] = _expand(group, bases, where)
         sums.add(support, *alike[key])
@@ -301,9 +303,9 @@ class _LocalBasis:
 
 def _local_bases(spaces: tuple[LocalSpace, ...], terms: list[ProductTerm]) -> list[_LocalBasis]:
     labels: list[set[Label]] = [set() for _ in spaces]
-    known: dict[Any, list[Label]] = {}  # those of equal terms on other sites
+    known: dict[int, list[Label]] = {}  # those of equal terms on other sites
     for term in terms:
-        key = relative_term(term, term.sites)[1:]
+        key = id(term.relative)
         if key not in known:
             known[key] = [_label(term, site) for site in term.sites]
         for site, label in zip(term.sites, known[key], strict=True):

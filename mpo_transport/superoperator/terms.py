@@ -81,9 +81,15 @@ def _place(out: list[ProductTerm], operator: OpSum, rate: float | None, known: d
     for term in known[form]:
         left = tuple([(name, sites[k]) for name, k in term.left])
         right = tuple([(name, sites[k]) for name, k in term.right])
-        placed = ProductTerm(term.coefficient, left, right)
         # what does not depend on the place, or follows from it, is not looked for again
-        vars(placed).update(sites=tuple([sites[k] for k in term.sites]), relative=term.relative)
+        placed = object.__new__(ProductTerm)
+        vars(placed).update(
+            coefficient=term.coefficient,
+            left=left,
+            right=right,
+            sites=tuple([sites[k] for k in term.sites]),
+            relative=term.relative,
+        )
         out.append(placed)
 
 

@@ -58,7 +58,7 @@ class ExactDiag(Method):
     """Steady state and time evolution of the whole density matrix, exact up to rounding, with the uniqueness checked.
 
     Solves L rho = 0, Tr rho = 1 in the real Hermitian operator basis, block by block (see :mod:`.exact_sectors`), or,
-    from 4096 operators on, in the operators that share all symmetries of the model: translations, reflections, U(1)
+    from 1024 operators on, in the operators that share all symmetries of the model: translations, reflections, U(1)
     charges and parities found from its text (see :mod:`.exact_orbits`).  The cost grows as their number,
     that is D^2 = prod d_j^2 over the order of the group: uniform rings of 12 spins and chains of 10 take seconds.
 

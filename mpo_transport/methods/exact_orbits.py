@@ -55,7 +55,7 @@ FULL_SPACE = 70000
 """Size of the full operator space up to which it is searched for further stationary operators without being asked."""
 
 MOST_UNKNOWNS = 6e6
-_SMALLEST = 4096
+_SMALLEST = 1024
 _LARGEST_DENSE_STATE = 1024
 _LARGEST_CHOLESKY = 4096
 _NULL = 1e-6
@@ -69,7 +69,7 @@ _generating: WeakKeyDictionary[Lindbladian, bool] = WeakKeyDictionary()
 def orbit_plan(model: Lindbladian, *, forced: bool = False) -> SectorPlan | None:
     """Return the plan of the symmetric sector where this route is the better one, else None.
 
-    It is taken from 4096 operators on, if the sector is affordable, and unless the full space is small and has to be
+    It is taken from 1024 operators on, if the sector is affordable, and unless the full space is small and has to be
     searched anyway (the steady state is not known to be unique).  ``forced`` asks for affordability only.
     """
     operators = math.prod(float(d) ** 2 for d in model.lattice.dims)

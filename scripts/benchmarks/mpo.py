@@ -110,7 +110,8 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """Return the rows as a markdown table.
 
     ``ratio`` is the CPU time of a peer over that of the fastest of our rows of the same work and the same run that is
-    at least as accurate; ``claim/error`` is the largest claimed error over the largest true one.
+    at least as accurate; ``claim/error`` is the largest claimed error over the largest true one.  Errors below the
+    uncertainty of what they are measured against count as that; nothing is claimed about their size.
     """
     from _works import WORKS
 
@@ -133,7 +134,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     for row in chosen:
         work = WORKS.get(row["work"])
         error, claimed = row.get("error"), row.get("claimed")
-        share = claimed / error if claimed is not None and error else None
+        share = claimed / error if claimed is not None and error and error > _unsure(row["work"], rows) else None
         ran = row.get("ran")
         method = f"{row['method']}: {ran}" if row["method"] == "auto" and ran else row["method"]
         step = ", ".join(text(x) for x in (row.get("order"), row.get("dt")) if x is not None)
@@ -156,6 +157,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 def _ratio(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     if not row.get("peer") or row.get("cpu_s") is None or row.get("error") is None:
         return ""
+    unsure = _unsure(row["work"], rows)
     ours = [
         r["cpu_s"]
         for r in rows
@@ -164,9 +166,14 @@ def _ratio(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
         and r["work"] == row["work"]
         and r.get("cpu_s") is not None
         and r.get("error") is not None
-        and r["error"] <= row["error"]
+        and r["error"] <= max(row["error"], unsure)
     ]
     return f"{row['cpu_s'] / min(ours):.0f}" if ours else ""
+
+
+def _unsure(work: str, rows: Sequence[dict[str, Any]]) -> float:
+    """Return the uncertainty of the exact or converged values of a work."""
+    return max((r.get("reference_error") or 0.0 for r in rows if r["work"] == work), default=0.0)
 
 
 def _value(row: dict[str, Any]) -> str:

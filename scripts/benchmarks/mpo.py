@@ -168,7 +168,10 @@ def _ratio(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
         and r.get("error") is not None
         and r["error"] <= max(row["error"], unsure)
     ]
-    return f"{row['cpu_s'] / min(ours):.0f}" if ours else ""
+    if not ours:
+        return ""
+    times = row["cpu_s"] / min(ours)
+    return f"{times:.0f}" if times > 10 else f"{times:.2g}"
 
 
 def _unsure(work: str, rows: Sequence[dict[str, Any]]) -> float:

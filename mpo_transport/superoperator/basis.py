@@ -52,9 +52,8 @@ def hermitian_basis(d: int) -> np.ndarray:
 def superoperator_factor(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return the map rho -> left rho right of one site: M_kl = Tr(B_k left B_l right), shape (d^2, d^2)."""
     basis = hermitian_basis(left.shape[0])
-    # M_kl = sum B_k[a,b] left[b,c] B_l[c,e] right[e,a]
-    image = np.einsum("bc,lce,ea->lba", left, basis, right, optimize=True)
-    return np.einsum("kab,lba->kl", basis, image, optimize=True)
+    image = left @ basis @ right  # of every B_l; M_kl = sum B_k[a,b] image_l[b,a]
+    return np.asarray(basis.swapaxes(1, 2).reshape(len(basis), -1) @ image.reshape(len(basis), -1).T)
 
 
 def operator_vector(matrix: np.ndarray) -> np.ndarray:

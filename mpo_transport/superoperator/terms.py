@@ -174,8 +174,10 @@ def _assemble(
     total: np.ndarray | float = 0.0
     for term in terms:
         matrix = np.array([[term.coefficient]])
-        for site in sites:
-            matrix = np.kron(matrix, _site_factor(spaces[site], site, term, cache))
+        for site in sites:  # Kronecker products; np.kron takes longer than most of these products
+            factor = _site_factor(spaces[site], site, term, cache)
+            size = len(matrix) * len(factor)
+            matrix = (matrix[:, None, :, None] * factor[:, None, :]).reshape(size, size)
         total = total + matrix
     return np.ascontiguousarray(np.real(total))
 

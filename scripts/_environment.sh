@@ -14,6 +14,8 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OPENBLAS_NUM_THREADS=${OPENBLAS_NUM
 export MKL_NUM_THREADS=${MKL_NUM_THREADS:-1} VECLIB_MAXIMUM_THREADS=${VECLIB_MAXIMUM_THREADS:-1}
 export NUMBA_NUM_THREADS=${NUMBA_NUM_THREADS:-1}
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+# Tests and sweeps start many processes: without stored bytecode each compiles the package anew.
+unset PYTHONDONTWRITEBYTECODE
 
 headline() { printf '\n=== %s\n' "$*"; }
 

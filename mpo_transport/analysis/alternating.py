@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.optimize
+import scipy
 
 from ..errors import InputError
 from .estimate import Candidate, Estimate

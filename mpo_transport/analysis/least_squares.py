@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import scipy.linalg
-import scipy.optimize
 
 __all__ = ["LinearFit", "NonlinearFit", "aicc", "excess", "linear_fit", "nonlinear_fit"]
 

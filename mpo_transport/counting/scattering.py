@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.integrate
+import scipy
 import scipy.linalg as sl
 
 from ..errors import ConvergenceError, InputError, NotSupportedError

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.integrate as si
+import scipy
 import scipy.linalg as sla
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
@@ -133,7 +133,9 @@ def _inverse(jacobian: sp.csr_array, active: np.ndarray) -> Callable[[np.ndarray
 def flow(equations: ClusterEquations, x: np.ndarray, active: np.ndarray, time: float, steps: int) -> Flow:
     """Follow dx/dt = f(x) for at most ``steps`` adaptive implicit steps, or until it comes to rest."""
     rhs, jacobian = _restricted(equations, x, active)
-    solver = si.BDF(rhs, time, x[active], 1e15 / equations.rate, rtol=_FLOW_RTOL, atol=_FLOW_ATOL, jac=jacobian)
+    solver = scipy.integrate.BDF(
+        rhs, time, x[active], 1e15 / equations.rate, rtol=_FLOW_RTOL, atol=_FLOW_ATOL, jac=jacobian
+    )
     size = np.linalg.norm(rhs(time, x[active]))
     taken = 0
     while taken < steps and size > _SETTLED * equations.rate and solver.status == "running":
@@ -158,7 +160,9 @@ def trajectory(
     active = equations.free
     rhs, jacobian = _restricted(equations, x, active)
     options: dict[str, Any] = {"method": "Radau", "jac": jacobian} if stiff else {"method": "DOP853"}
-    answer = si.solve_ivp(rhs, (start, stop), x[active], rtol=rtol, atol=1e-2 * rtol, t_eval=[stop], **options)
+    answer = scipy.integrate.solve_ivp(
+        rhs, (start, stop), x[active], rtol=rtol, atol=1e-2 * rtol, t_eval=[stop], **options
+    )
     if not answer.success or not np.all(np.isfinite(answer.y)):
         raise FloatingPointError(f"the mean-field equations could not be integrated to t = {stop:g}: {answer.message}")
     out = x.copy()

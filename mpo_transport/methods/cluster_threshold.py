@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import scipy.optimize as so
+import scipy
 
 from ..errors import ConvergenceError, InputError, NotSupportedError
 from ..model import Lindbladian
@@ -96,4 +96,4 @@ def instability_threshold(
             f"{ends[0]:.4g} and {ends[1]:.4g}.",
             field="low",
         )
-    return float(so.brentq(lambda p: symmetric_growth_rate(build(p), size), low, high, xtol=tol, **options))
+    return float(scipy.optimize.brentq(lambda p: symmetric_growth_rate(build(p), size), low, high, xtol=tol, **options))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.integrate as sint
+import scipy
 import scipy.linalg as sl
 import scipy.sparse as sp
 import scipy.sparse.linalg as sla
@@ -77,7 +77,7 @@ class Propagator:
 
     def _runge_kutta(self, x: np.ndarray, span: float) -> tuple[np.ndarray, float]:
         piece = min(span, 20.0 / max(self.generator.norm, 1e-300))
-        solution = sint.solve_ivp(
+        solution = scipy.integrate.solve_ivp(
             lambda _, v: self.generator.apply(v),
             (0.0, piece),
             x,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.integrate as si
+import scipy
 
 __all__ = [
     "DrivenChain",
@@ -364,7 +364,7 @@ def xx_quench(
     moments = np.asarray(times, dtype=float)
     start = np.diag(np.asarray(occupation, dtype=complex)).ravel()
     span = (0.0, max(float(moments.max()), 1e-12))
-    answer = si.solve_ivp(rhs, span, start, method="DOP853", t_eval=moments, rtol=1e-11, atol=1e-13)
+    answer = scipy.integrate.solve_ivp(rhs, span, start, method="DOP853", t_eval=moments, rtol=1e-11, atol=1e-13)
     C = answer.y.T.reshape(len(moments), L, L)
     currents = 2 * t * np.imag(np.diagonal(C, -1, 1, 2))
     return np.real(np.diagonal(C, 0, 1, 2)), currents
@@ -393,8 +393,11 @@ def xx_cumulant_generating_function(
         return math.log1p(weight * transmission)
 
     edge = 2 * abs(t)
-    inner = si.quad(integrand, -edge, edge, limit=2000, epsabs=1e-12, epsrel=1e-11)[0]
-    tails = [si.quad(integrand, *ends, limit=500, epsabs=1e-13)[0] for ends in ((-np.inf, -edge), (edge, np.inf))]
+    inner = scipy.integrate.quad(integrand, -edge, edge, limit=2000, epsabs=1e-12, epsrel=1e-11)[0]
+    tails = [
+        scipy.integrate.quad(integrand, *ends, limit=500, epsabs=1e-13)[0]
+        for ends in ((-np.inf, -edge), (edge, np.inf))
+    ]
     return float(inner + sum(tails)) / (2 * math.pi)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import stdtrit
+import scipy
 
 from ..errors import InputError, NotSupportedError
 from ..lattice import Lattice
@@ -32,7 +32,7 @@ def student_factor(degrees: float) -> float:
     >>> round(student_factor(10), 3), student_factor(1e9) < 1.001
     (1.142, True)
     """
-    return float(stdtrit(degrees, TWO_SIGMA) / 2) if degrees > 0 else float("nan")
+    return float(scipy.special.stdtrit(degrees, TWO_SIGMA) / 2) if degrees > 0 else float("nan")
 
 
 @register_state

@@ -169,7 +169,10 @@ def test_a_cluster_of_its_own(tmp_path):
     told = []
     outcomes = dask.execute(directory, directory.plan.points, address="local", workers=1, on_update=told.append)
     assert [o.word for o in outcomes] == ["done", "done"] and told == list(outcomes)
-    again = dask.execute(directory, directory.plan.points, address="local", workers=1)
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0", protocol="tcp://"
+    ) as cluster:
+        again = dask.execute(directory, directory.plan.points, address=cluster.scheduler_address)
     assert [(o.word, o.ran) for o in again] == [("done", False)] * 2
     assert dask.execute(directory, (), address="tcp://nowhere:1") == ()
 

@@ -223,8 +223,8 @@ def test_uniform_current_adds_the_scatter():
 
 
 def test_strong_driving_is_refused_and_nothing_is_silently_wrong():
-    model = boundary_driven_xxz(L=12, Delta=1.0, J=0.25, G_L=1.0, f_L=1.0, G_R=1.0, f_R=0.0)
-    operator = mt.observables.current(model).operators[5]
+    model = boundary_driven_xxz(L=8, Delta=1.0, J=0.25, G_L=1.0, f_L=1.0, G_R=1.0, f_R=0.0)
+    operator = mt.observables.current(model).operators[3]
     estimate = mt.corrected(with_state(model, MPOState.mixed(model.lattice)), operator, max_bond=8)
     assert estimate.status == "dual not converged" and not estimate.converged
     assert math.isnan(estimate.corrected) and math.isnan(estimate.error)

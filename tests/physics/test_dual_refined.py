@@ -23,7 +23,7 @@ def exact(model, observable):
     return mt.steady_state(model, mt.ExactDiag(), tol=1e-11).expect(observable)
 
 
-@pytest.mark.parametrize("dephasing", [0.0, 0.2])
+@pytest.mark.parametrize("dephasing", [pytest.param(0.0, marks=pytest.mark.slow), 0.2])
 def test_weakly_driven_chains_against_exact_currents(dephasing):
     model = boundary_driven_xxz(6, 0.5, J=1.0, **BATHS)
     noise = [Jump(op("Z", j), rate=dephasing) for j in range(6)] if dephasing else []

@@ -209,7 +209,7 @@ def test_momentum_is_the_phase_of_a_shift_by_one_site():
 
 
 @pytest.mark.physics
-@pytest.mark.parametrize("row", range(2))
+@pytest.mark.parametrize("row", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_gap_of_the_open_driven_chain(row):
     arguments, (symmetric, whole), uncertainty = load_reference("gap-open6", row)
     model = models.persistent_current(**arguments)

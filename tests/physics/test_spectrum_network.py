@@ -100,7 +100,7 @@ def test_gaps_of_short_chains(model):
 
 
 def test_gap_of_a_quadratic_chain():
-    model = boundary_driven_xx(6, 1.0, 1.0, 0.8, 1.0, 0.2)
+    model = boundary_driven_xx(5, 1.0, 1.0, 0.8, 1.0, 0.2)
     exact = mt.gap(model, sector=EVEN, method="rapidities")
     assert abs(mt.gap(model, method="sweeps", max_bond=16) - exact) < 1e-3 * exact
 

@@ -46,7 +46,7 @@ def test_claimed_error_covers_the_true_one_and_is_not_extravagant(name, tol):
     assert sum(result.certificate.error_parts.values()) == pytest.approx(claim)
 
 
-@pytest.mark.parametrize("L", [3, 4, 5, 6])
+@pytest.mark.parametrize("L", [3, 4, 5, pytest.param(6, marks=pytest.mark.slow)])
 def test_rings(L):
     current, magnetisation = reference(f"fig5-ring-L{L}")["value"][:2]
     result = mt.steady_state(models.persistent_current(L=L, alpha=2.0, delta=1.5), mt.TEBD(), tol=1e-5)

@@ -400,6 +400,8 @@ def fuzz_files(directory: Path, count: int, seed: int) -> dict:
     base.mkdir()
     files = originals(base)
     digests = {name: digest(path) for name, path in files.items()}
+    for command in ("show", "check"):  # what the children import is there before they are forked
+        commanded(command, str(files["mpo"]))
     endings: Counter[str] = Counter()
     problems = []
     for k in range(count):

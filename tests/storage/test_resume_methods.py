@@ -79,7 +79,7 @@ def supported(method, task: str):
 
 
 SOLVERS = {f"exact, {solver}": (ExactDiag(solver=solver), None) for solver in _SOLVERS}
-COARSE = {"Trajectories": QUICK, "InfiniteTEBD": InfiniteTEBD(max_bond=6)}
+COARSE = {"Trajectories": QUICK, "InfiniteTEBD": InfiniteTEBD(max_bond=4)}
 DEFAULTS = {name: (COARSE.get(name) or cls(), None) for name, cls in METHODS.items()}
 STEADY |= SOLVERS | DEFAULTS
 EVOLVING = {name: method for name, (method, _) in DEFAULTS.items() if "evolve" in method.tasks}

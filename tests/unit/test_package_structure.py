@@ -5,6 +5,7 @@ import importlib
 import inspect
 import re
 import types
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,13 @@ LOCAL_PATH = re.compile(r"(?<![\w.:/])/(home|Users|root|tmp|work|mnt|scratch|opt
 UNFINISHED = re.compile(r"\b(TODO|FIXME)\b")
 
 
+parsed = cache(ast.parse)  # several tests look at every file
+
+
 def unsafe_parts(source: str) -> list[str]:
     """What of `source` could run foreign code on loading, swallows an error, silences a warning or is unfinished."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
             names = {alias.name.split(".")[0] for alias in node.names}
             found += [f"line {node.lineno}: imports {name}" for name in sorted(names & UNSAFE_MODULES)]
@@ -59,7 +63,7 @@ def unsafe_parts(source: str) -> list[str]:
 
 @pytest.mark.parametrize("path", SOURCES)
 def test_module_is_documented(path):
-    docstring = ast.get_docstring(ast.parse(SOURCES[path]))
+    docstring = ast.get_docstring(parsed(SOURCES[path]))
     assert docstring, f"{path} has no docstring: say in one sentence what the module holds"
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import OptimizeResult, least_squares
+import scipy
 
 from ...model import Lindbladian
 from ...superoperator.terms import product_matrices
@@ -150,14 +150,14 @@ def _put(a: np.ndarray, b: np.ndarray, k: int, numbers: np.ndarray, up: np.ndarr
         b[k - 1, k], b[k, k - 1] = numbers[5] * up, numbers[6] * up.T
 
 
-def _solve(residual, start: np.ndarray, scale: np.ndarray | float) -> OptimizeResult:  # type: ignore[no-untyped-def]
+def _solve(residual, start: np.ndarray, scale: np.ndarray | float) -> scipy.optimize.OptimizeResult:  # type: ignore[no-untyped-def]
     def real(x: np.ndarray) -> np.ndarray:
         values = residual(x[::2] + 1j * x[1::2])
         return np.concatenate([values.real, values.imag])
 
     x0 = np.column_stack([start.real, start.imag]).ravel()
     steps = np.repeat(scale, 2) if np.ndim(scale) else scale
-    return least_squares(real, x0, xtol=1e-15, ftol=1e-6, gtol=1e-15, max_nfev=50, x_scale=steps)
+    return scipy.optimize.least_squares(real, x0, xtol=1e-15, ftol=1e-6, gtol=1e-15, max_nfev=50, x_scale=steps)
 
 
 def find_foot(chain: DrivenChain, seed: int = 0) -> Ladder | None:

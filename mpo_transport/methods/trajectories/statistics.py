@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
+import scipy
 
 from ...states.ensemble import TWO_SIGMA
 
@@ -206,7 +206,7 @@ def disagreement(values: np.ndarray, starts: int, alarm: float = FALSE_ALARM) ->
 
 
 def _ratio(difference: np.ndarray, variance: np.ndarray, degrees: int, alarm: float) -> float:
-    limit = -float(stdtrit(max(degrees, 1), alarm / (2 * max(len(difference), 1))))
+    limit = -float(scipy.special.stdtrit(max(degrees, 1), alarm / (2 * max(len(difference), 1))))
     return float((np.abs(difference) / (np.sqrt(variance) + 1e-12)).max(initial=0.0)) / limit
 
 

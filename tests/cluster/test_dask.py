@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from cluster.comparing import same_result
 
+import mpo_transport as mt
 from mpo_transport.cli import Exit, main
 from mpo_transport.errors import ClusterError, InputError, MpoTransportWarning
 from mpo_transport.solve.signals import SignalGuard
+from mpo_transport.storage.lock import RunLock
 from mpo_transport.sweep import SweepDirectory, SweepPlan
 from mpo_transport.sweep.execution import local
 
@@ -124,6 +126,23 @@ def kill_first_worker_with_a_checkpoint(directory: SweepDirectory, killed: list)
         time.sleep(0.002)
 
 
+def test_a_point_that_a_killed_worker_still_holds_is_tried_again(tmp_path):
+    """Until the system has cleared a killed process away its locks are held, and Dask is quicker than that."""
+    directory = sweep(tmp_path / "sweep", QUICK)
+    point = directory.plan.points[0]
+    lock = RunLock(directory.run_path(point))
+    lock.acquire()
+    timer = threading.Timer(0.5, lock.release)
+    timer.start()
+    sweep_id = directory.plan.sweep_id
+    outcome = dask._compute("token", str(directory.path), sweep_id, mt.__version__, point.index, {})
+    timer.join()
+    assert (outcome.word, outcome.ran) == ("done", True)
+    with RunLock(directory.run_path(directory.plan.points[1])), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dask, "_PATIENCE", 0.3)
+        assert dask._compute("token", str(directory.path), sweep_id, mt.__version__, 1, {}).word == "busy"
+
+
 def test_a_killed_worker_is_survived_and_changes_nothing(processes, tmp_path):
     workers = [processes.start_worker(), processes.start_worker()]
     directory, killed, told = sweep(tmp_path / "dask", CHAINS), [], []
@@ -135,7 +154,7 @@ def test_a_killed_worker_is_survived_and_changes_nothing(processes, tmp_path):
     ((pid, run_id),) = killed
     assert [w.pid for w in workers if w.poll() == -signal.SIGKILL] == [pid]
     assert told == list(outcomes) and sorted(o.index for o in outcomes) == [0, 1, 2, 3]
-    assert all(state.finished for state in directory.states())
+    assert all(state.finished for state in directory.states()), [*directory.states(), *outcomes]
     assert directory.record(directory.point(run_id)).attempts == 2
     assert all(directory.record(p).warm_start["used"] for p in directory.plan.points if p.depends_on)
 

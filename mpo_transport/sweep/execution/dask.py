@@ -11,6 +11,7 @@ import os
 import platform
 import queue
 import threading
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,6 +37,8 @@ __all__ = ["execute"]
 
 _CONNECT = 10.0  # seconds to reach a scheduler
 _WORKERS = 60.0  # seconds until it has a worker
+_PATIENCE = 3.0  # seconds until a worker that was killed has let go of its point, on a busy machine
+_PAUSE = 0.2  # between looks whether it has
 _LOOK = 0.25  # seconds after which a signal to this process is noticed at the latest
 
 Update = Callable[[PointOutcome], Any]
@@ -191,9 +194,19 @@ def _compute(token: str, path: str, sweep_id: str, version: str, index: int, opt
             return PointOutcome.of(point, directory.state(point), ran=False)
         _running.append(token)
         try:
-            return run_point(directory, point, progress=False, **options)
+            return _patiently(lambda: run_point(directory, point, progress=False, **options))
         finally:
             _running.clear()
+
+
+def _patiently(attempt: Callable[[], PointOutcome]) -> PointOutcome:
+    """Try again for a while where another process has the point: a worker that was killed holds it until it is gone."""
+    limit = time.monotonic() + _PATIENCE
+    while True:
+        outcome = attempt()
+        if outcome.word != "busy" or time.monotonic() >= limit:
+            return outcome
+        time.sleep(_PAUSE)
 
 
 def _stop(token: str) -> None:

@@ -11,7 +11,8 @@
     scripts/benchmarks/mpo.py --profile w1-1e-6 TEBD                where the time of one row goes
 
 Every row is measured in a process of its own with one thread.  CPU seconds count from after the imports and after one
-run on four sites, which loads compiled code (its CPU seconds stand in ``load_s``).  Errors are absolute.
+run on four sites, which loads compiled code (its CPU seconds stand in ``load_s``).  Rows below a second, our own and
+those of other libraries, are measured five times, the least counts.  Errors are absolute.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import argparse
 import datetime
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ single_threaded()
 COLUMNS = ("work", "method", "status", "chi", "dt", "cpu_s", "wall_s", "peak_MiB", "value", "error", "claimed")
 PEERS = Path(__file__).with_name("peers")
 PACKAGES = ("numpy", "scipy", "numba", "quimb", "physics-tenpy", "qutip")
+# Rows below so many CPU seconds are measured so many times.
+QUICK, REPEATS = 1.0, 5
 BEGIN, END = "<!-- rows: begin -->", "<!-- rows: end -->"
 
 
@@ -223,6 +226,15 @@ def converge(names: Sequence[str]) -> None:
         CONVERGED.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
 
 
+def least(measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return a row; below a second the quickest of several, since other work on the machine can only add to it."""
+    row = measure()
+    if row.get("cpu_s") is None or not row["cpu_s"] < QUICK:
+        return row
+    rows = [row, *(measure() for _ in range(REPEATS - 1))]
+    return min((r for r in rows if r.get("cpu_s") is not None), key=lambda r: r["cpu_s"])
+
+
 def profiled(name: str, method: str, lines: int = 15) -> None:
     """Print where the CPU time of one row goes: own time by file, and the functions with the most of it."""
     import cProfile
@@ -310,7 +322,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             jobs = [(measured, method) for method in chosen.method or work.methods]
             jobs += [(peer, script) for script in work.peers] if chosen.peers else []
             for measure, what in jobs:
-                row = measure(work.name, what, chosen.limit, run)
+                row = least(lambda m=measure, a=(work.name, what, chosen.limit, run): m(*a))
                 if chosen.json:
                     append_json(chosen.json, row)
                 print_row(row, COLUMNS, 12)

@@ -158,6 +158,22 @@ def test_of_two_cores_each_thread_keeps_one(shared, monkeypatch):
     assert halves._two_cores() == (None, None)  # the system has room to choose
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads cannot be bound to cores here")
+def test_threads_that_may_not_be_bound_run_all_the_same(shared, monkeypatch):
+    def forbidden(*_):
+        raise PermissionError("not here")
+
+    model = spins()
+    plan = build_plan(model)
+    parity = find_parity(plan)
+    start, passes = random_state(parity, model, 16), plan.passes(0.05, 4, 3)
+    (_, (free, _, _)) = both_ways(parity, start, 0, passes)
+    monkeypatch.setattr(halves.os, "sched_getaffinity", lambda _: {3, 7})
+    monkeypatch.setattr(halves.os, "sched_setaffinity", forbidden)
+    (_, (bound, _, _)) = both_ways(parity, start, 0, passes)
+    assert all(np.array_equal(a, b) for a, b in zip(free, bound, strict=True))
+
+
 @pytest.mark.parametrize("which", ["near", "far"])
 def test_a_half_that_fails_stops_the_other(which, shared, monkeypatch):
     def broken(*args):

@@ -34,7 +34,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -192,11 +192,13 @@ def _bound(core: int | None) -> Iterator[None]:
     before = os.sched_getaffinity(0) if core is not None else set()
     try:
         if core is not None:
-            os.sched_setaffinity(0, {core})
+            with suppress(OSError):  # it is not allowed everywhere, and only saves time
+                os.sched_setaffinity(0, {core})
         yield
     finally:
         if core is not None:
-            os.sched_setaffinity(0, before)
+            with suppress(OSError):
+                os.sched_setaffinity(0, before)
 
 
 # -- compiled ----------------------------------------------------------------------------------------------------------

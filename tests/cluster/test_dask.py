@@ -167,7 +167,8 @@ def test_a_killed_worker_is_survived_and_changes_nothing(processes, tmp_path):
 @pytest.mark.slow
 def test_a_signal_stops_the_workers_and_the_sweep_goes_on_later(processes, tmp_path):
     processes.start_worker()
-    directory = sweep(tmp_path / "dask", CHAINS)
+    # each point takes seconds: the signal needs a quarter of one
+    directory = sweep(tmp_path / "dask", CHAINS.replace("1e-4", "1e-6"))
 
     def stop_soon():
         processes.wait_for(lambda: any((directory.path / "runs").glob("*.h5")))

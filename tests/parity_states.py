@@ -52,6 +52,16 @@ def random_state(parity, model, bond, seed=0):
     return parity.fit(projected, [1, *inner, 1], seed)
 
 
+def overflowing(model, plan, parity):
+    """A state near the largest numbers, and passes that enlarge it."""
+    start = random_state(parity, model, 8)
+    start[0] = start[0] * (1e300 / np.abs(start[0]).max())
+    passes = plan.passes(0.5, 2, 3)
+    for item in passes:
+        item.bonds = [None if g is None else 1e5 * g for g in item.bonds]
+    return start, passes
+
+
 def plain_blocks(monkeypatch):
     """The module as it is without numba."""
     spec = importlib.util.spec_from_file_location("plain_blocks", blocks.__file__)

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from parity_states import MODELS, plain_blocks, random_state, spins
+from parity_states import MODELS, overflowing, plain_blocks, random_state, spins
 
 import mpo_transport as mt
 from mpo_transport import Chain, Jump, Lindbladian, SpinHalf, models, op
@@ -239,11 +239,7 @@ def test_overflow_is_noticed_by_both(monkeypatch):
     model = spins()
     plan = build_plan(model)
     parity = find_parity(plan)
-    start = random_state(parity, model, 8)
-    start[0] = start[0] * (1e300 / np.abs(start[0]).max())
-    unstable = plan.passes(0.5, 2, 3)
-    for item in unstable:
-        item.bonds = [None if g is None else 1e5 * g for g in item.bonds]
+    start, unstable = overflowing(model, plan, parity)
     for module in (blocks, plain_blocks(monkeypatch)):
         monkeypatch.setattr(graded, "blocks", module)
         tensors = [t.copy() for t in start]

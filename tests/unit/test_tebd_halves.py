@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from parity_states import plain_blocks, random_state, spins
+from parity_states import overflowing, plain_blocks, random_state, spins
 
 import mpo_transport as mt
 from mpo_transport import models
@@ -194,11 +194,7 @@ def test_overflow_on_two_threads_is_noticed(shared):
     model = spins()
     plan = build_plan(model)
     parity = find_parity(plan)
-    start = random_state(parity, model, 8)
-    start[0] = start[0] * (1e300 / np.abs(start[0]).max())
-    unstable = plan.passes(0.5, 2, 3)
-    for item in unstable:
-        item.bonds = [None if g is None else 1e5 * g for g in item.bonds]
+    start, unstable = overflowing(model, plan, parity)
     with np.errstate(all="ignore"):
         _, (tensors, end, _) = both_ways(parity, start, 0, unstable)
     assert shared == [2] and not np.all(np.isfinite(tensors[end]))
